@@ -1,0 +1,6 @@
+//! What the local cluster decides, without doing any of it: schemas, defaults, validation,
+//! patches, selectors and tables over plain JSON values. No clock, no network, no tasks.
+
+pub mod field;
+pub mod kind;
+pub mod refusal;

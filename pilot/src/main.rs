@@ -1,0 +1,3 @@
+//! Workspace member; see ARCHITECTURE.md.
+
+fn main() {}
