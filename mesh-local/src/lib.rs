@@ -1,1 +1,3 @@
-//! Workspace member; see ARCHITECTURE.md.
+//! A single-machine, Kubernetes-API-compatible cluster: API server, controllers, pods as processes.
+
+pub mod node_api;
