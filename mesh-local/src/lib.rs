@@ -1,3 +1,4 @@
 //! A single-machine, Kubernetes-API-compatible cluster: API server, controllers, pods as processes.
 
 pub mod node_api;
+pub mod store;
