@@ -1,3 +1,48 @@
-//! Workspace member; see ARCHITECTURE.md.
+//! `cargo xtask`: the workspace's own commands.
 
-fn main() {}
+#![allow(unreachable_pub, reason = "a program exports nothing; `pub` marks what siblings use")]
+
+mod demo;
+mod peers;
+mod run;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and checks Lateen from a clone.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a local cluster with Bookinfo on this machine and print the product page's URL.
+    Demo(demo::Args),
+    /// Build everything and run every test: unit, doc, tidy, end-to-end.
+    Test(test::Args),
+    /// Check layers, file headers, sizes and banned words.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Tidy => tidy::run(&workspace::root()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

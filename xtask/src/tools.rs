@@ -1,0 +1,89 @@
+//! System tools that the demo and the tests need, and how to install a missing one.
+
+use std::path::{Path, PathBuf};
+
+use crate::run::Error;
+
+/// A program that a Debian or Ubuntu package provides.
+pub struct Tool {
+    /// Name of the program.
+    pub program: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+    /// The command that installs it.
+    pub install: &'static str,
+}
+
+/// Packet rules of the local cluster's Services.
+pub const NFT: Tool = Tool {
+    program: "nft",
+    purpose: "the local cluster's Services",
+    install: "sudo apt-get install nftables",
+};
+
+/// The Python that holds the tests' peers.
+pub const PYTHON: Tool = Tool {
+    program: "python3",
+    purpose: "the private environment of the tests' peers",
+    install: "sudo apt-get install python3-venv",
+};
+
+/// Maps a range of user ids into an ordinary user's cluster.
+pub const NEWUIDMAP: Tool = Tool {
+    program: "newuidmap",
+    purpose: "the tests of a cluster run by an ordinary user",
+    install: "sudo apt-get install uidmap",
+};
+
+/// A system C compiler, for the cryptography library.
+pub const CC: Tool = Tool {
+    program: "cc",
+    purpose: "building the cryptography library",
+    install: "sudo apt-get install build-essential",
+};
+
+/// Fails with the install line of every tool that is missing.
+pub fn require(tools: &[Tool]) -> Result<(), Error> {
+    let missing: Vec<_> = tools
+        .iter()
+        .filter(|tool| find(tool.program).is_none())
+        .map(|tool| format!("  {} (for {}): {}", tool.program, tool.purpose, tool.install))
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new(format!("missing programs; install them with\n{}", missing.join("\n"))))
+    }
+}
+
+/// The path of a program, also in the system directories that an ordinary user's PATH lacks.
+pub fn find(program: &str) -> Option<PathBuf> {
+    #[allow(clippy::disallowed_methods, reason = "a program search is a read of PATH")]
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|candidate| is_program(candidate))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_install_line() {
+        let tool = Tool { program: "no-such-program", purpose: "x", install: "apt-get install y" };
+        let error = require(&[tool]).unwrap_err().to_string();
+        assert!(error.contains("no-such-program (for x): apt-get install y"), "{error}");
+    }
+
+    #[test]
+    fn a_program_of_the_system_is_found() {
+        assert!(find("sh").is_some());
+    }
+}
