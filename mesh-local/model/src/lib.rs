@@ -3,4 +3,7 @@
 
 pub mod field;
 pub mod kind;
+pub mod name;
+pub mod patch;
 pub mod refusal;
+pub mod selector;
