@@ -1,1 +1,14 @@
-//! Workspace member; see ARCHITECTURE.md.
+//! The mesh's shared vocabulary: names, keys, identities, Envoy's and Istio's messages, and the
+//! documents that one binary writes and another reads. Data only: nothing here does I/O.
+//!
+//! Read in this order: [`name`] and [`key`] (what things are called), [`address`], [`port`],
+//! [`transport`] (where they are and what they speak), [`spiffe`] (who they are).
+
+pub mod address;
+pub mod key;
+pub mod name;
+pub mod port;
+pub mod spiffe;
+mod text;
+pub mod transport;
+pub mod trust_domain;
