@@ -2,8 +2,10 @@
 //! patches, selectors and tables over plain JSON values. No clock, no network, no tasks.
 
 pub mod field;
+pub mod jsonpath;
 pub mod kind;
 pub mod name;
 pub mod patch;
 pub mod refusal;
 pub mod selector;
+pub mod table;
