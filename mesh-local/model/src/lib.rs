@@ -1,11 +1,14 @@
 //! What the local cluster decides, without doing any of it: schemas, defaults, validation,
 //! patches, selectors and tables over plain JSON values. No clock, no network, no tasks.
 
+pub mod builtin;
 pub mod field;
 pub mod jsonpath;
 pub mod kind;
 pub mod name;
 pub mod patch;
 pub mod refusal;
+pub mod schema;
 pub mod selector;
+pub mod strict_json;
 pub mod table;

@@ -1,0 +1,32 @@
+//! Nulls that say "not set": where null is no value, the API server drops the field.
+
+use serde_json::Value;
+
+use super::node::{Schema, View};
+
+/// Removes the members that are null where the schema neither takes null nor has a default (a
+/// default replaces the null later). List elements stay: there a null is an error.
+pub fn drop_nulls(schema: &Schema, value: &mut Value) {
+    walk(schema.view(), value);
+}
+
+fn walk(view: View<'_>, value: &mut Value) {
+    match value {
+        Value::Object(map) => map.retain(|name, member| {
+            let Some(child) = view.member(name) else { return true };
+            if member.is_null() && !child.takes_null() && child.node.default.is_none() {
+                return false;
+            }
+            walk(child, member);
+            true
+        }),
+        Value::Array(list) => {
+            if let Some(items) = view.items() {
+                for item in list {
+                    walk(items, item);
+                }
+            }
+        }
+        _ => {}
+    }
+}
