@@ -5,6 +5,7 @@
 //! [`transport`] (where they are and what they speak), [`spiffe`] (who they are).
 
 pub mod address;
+pub mod crd;
 pub mod key;
 pub mod name;
 pub mod port;
