@@ -6,7 +6,7 @@ mod table;
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::field::{FieldErrorKind, FieldPath};
 use crate::kind::{Gvk, KindInfo};

@@ -7,6 +7,7 @@ pub mod jsonpath;
 pub mod kind;
 pub mod name;
 pub mod patch;
+pub mod protobuf;
 pub mod refusal;
 pub mod schema;
 pub mod selector;

@@ -207,9 +207,7 @@ fn add_semantics(definitions: &mut Map<String, Value>) {
 /// The full name behind a name in the table.
 fn full_name(name: &str) -> String {
     match name.split_once('.') {
-        Some(("meta", rest)) => {
-            OBJECT_META.replace("v1.ObjectMeta", rest)
-        }
+        Some(("meta", rest)) => OBJECT_META.replace("v1.ObjectMeta", rest),
         Some(("crd", rest)) => {
             format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{rest}")
         }

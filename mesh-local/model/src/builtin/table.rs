@@ -38,14 +38,8 @@ const ALL: &[&str] = &["all"];
 const EXTENSIONS: &[&str] = &["api-extensions"];
 const CRD_MODULE: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
-type Cells = (
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-    Scope,
-    Extra,
-);
+type Cells =
+    (&'static str, &'static str, &'static [&'static str], &'static [&'static str], Scope, Extra);
 
 fn group(
     group: &'static str,
@@ -233,7 +227,13 @@ pub(super) fn resources() -> Vec<Builtin> {
 /// Kinds that are only bodies of subresources.
 pub(super) fn subresources() -> Vec<Builtin> {
     let rows: [(&str, &str, &str, &str, &str); 4] = [
-        ("authentication.k8s.io", "v1", "TokenRequest", "authentication.v1", "serviceaccounts/token"),
+        (
+            "authentication.k8s.io",
+            "v1",
+            "TokenRequest",
+            "authentication.v1",
+            "serviceaccounts/token",
+        ),
         ("autoscaling", "v1", "Scale", "autoscaling.v1", "deployments/scale"),
         ("policy", "v1", "Eviction", "policy.v1", "pods/eviction"),
         ("", "v1", "Binding", "core.v1", "pods/binding"),

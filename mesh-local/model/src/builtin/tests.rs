@@ -76,10 +76,7 @@ fn decode_drops_nulls_reports_unknown_and_refuses_wrong_types() {
     });
     let unknown = deployment.decode(&mut object).unwrap();
     let unknown: Vec<_> = unknown.iter().map(|p| p.as_str()).collect();
-    assert_eq!(
-        unknown,
-        ["metadata.labelz", "spec.foo", "spec.template.spec.containers[0].imag"]
-    );
+    assert_eq!(unknown, ["metadata.labelz", "spec.foo", "spec.template.spec.containers[0].imag"]);
     assert!(object["metadata"].get("creationTimestamp").is_none());
 
     let mut wrong = json!({"spec": {"template": {"spec": {"containers": {}}}}});
@@ -109,8 +106,7 @@ fn crd_schemas_are_checked_to_the_bottom() {
         }, "open": {"additionalProperties": true}},
     }}}]}});
     let unknown = crd.decode(&mut object).unwrap();
-    let ends: Vec<_> =
-        unknown.iter().map(|p| p.as_str().rsplit_once("spec.").unwrap().1).collect();
+    let ends: Vec<_> = unknown.iter().map(|p| p.as_str().rsplit_once("spec.").unwrap().1).collect();
     assert_eq!(
         ends,
         ["additionalProperties.typo", "items.typo", "typo", "x-kubernetes-validations[0].typo"]

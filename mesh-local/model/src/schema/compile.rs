@@ -216,9 +216,7 @@ impl Compiler {
         node.additional = match map.get("additionalProperties") {
             None | Some(Value::Bool(false)) => Additional::None,
             Some(Value::Bool(true)) => Additional::Any,
-            Some(of) => {
-                Additional::Of(self.child(of, place, "additionalProperties".to_owned())?)
-            }
+            Some(of) => Additional::Of(self.child(of, place, "additionalProperties".to_owned())?),
         };
         let mut logic = Logic {
             all_of: self.branches(map, "allOf", place)?,

@@ -44,11 +44,7 @@ pub(super) fn check(
     }
 }
 
-fn unique(
-    elements: impl Iterator<Item = Value>,
-    trail: &Trail<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+fn unique(elements: impl Iterator<Item = Value>, trail: &Trail<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = HashSet::new();
     for (index, element) in elements.enumerate() {
         if element.is_null() {

@@ -110,11 +110,7 @@ fn one_error_each() {
             json!({"a": 1}),
             "spec.x: Too many: 1: must have at most 0 items",
         ),
-        (
-            json!({"type": "object", "required": ["name"]}),
-            json!({}),
-            "spec.x.name: Required value",
-        ),
+        (json!({"type": "object", "required": ["name"]}), json!({}), "spec.x.name: Required value"),
         (
             json!({"type": "string", "format": "date-time"}),
             json!("now"),
@@ -321,7 +317,8 @@ fn nulls_mean_absent() {
         "c": {"type": "string", "default": "x"},
         "d": {"type": "object", "additionalProperties": {"type": "string"}},
     }}));
-    let mut object = json!({"a": null, "b": null, "c": null, "d": {"k": null, "l": "v"}, "e": null});
+    let mut object =
+        json!({"a": null, "b": null, "c": null, "d": {"k": null, "l": "v"}, "e": null});
     drop_nulls(&schema, &mut object);
     assert_eq!(object, json!({"b": null, "c": null, "d": {"l": "v"}, "e": null}));
 }

@@ -121,12 +121,7 @@ fn is_whole(value: &Value) -> bool {
     value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() <= 9_007_199_254_740_991.0)
 }
 
-fn check_string(
-    bounds: &Bounds,
-    text: &str,
-    trail: &Trail<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+fn check_string(bounds: &Bounds, text: &str, trail: &Trail<'_>, errors: &mut Vec<FieldError>) {
     let length = text.chars().count() as u64;
     if let Some(max) = bounds.max_length
         && length > max
@@ -146,12 +141,7 @@ fn check_string(
     }
 }
 
-fn check_number(
-    view: View<'_>,
-    number: &Number,
-    trail: &Trail<'_>,
-    errors: &mut Vec<FieldError>,
-) {
+fn check_number(view: View<'_>, number: &Number, trail: &Trail<'_>, errors: &mut Vec<FieldError>) {
     let value = number.as_f64().unwrap_or(f64::NAN);
     let of = |limit: &Number| limit.as_f64().unwrap_or(f64::NAN);
     let given = || Value::Number(number.clone());
@@ -183,8 +173,7 @@ fn check_number(
     let int32 = view.node.format.as_deref() == Some("int32");
     if integer && int32 && is_whole(&given()) && i32::try_from(value as i64).is_err() {
         let path = trail.dotted();
-        let detail =
-            format!("Checked value must be of type integer with format int32 in {path}");
+        let detail = format!("Checked value must be of type integer with format int32 in {path}");
         errors.push(FieldError::invalid(&FieldPath::root(), "", detail));
     }
 }
