@@ -1,1 +1,4 @@
-//! Workspace member; see ARCHITECTURE.md.
+//! What the validator decides, without doing any of it: validation of one object and analysis of
+//! many. The webhook, `meshctl validate` and `meshctl analyze` share it.
+
+pub mod report;
