@@ -1,0 +1,18 @@
+//! The only file that knows every part of proxy.
+
+use mesh_rt::admin::Admin;
+use mesh_rt::process::{MainError, Process};
+
+/// Starts the parts. The process serves admin and drains; it reports itself not ready, and
+/// names what it waits for, as long as nothing serves `configuration`.
+pub(crate) async fn start(process: Process, (): (), admin: Admin) -> Result<Admin, MainError> {
+    let serving = process.readiness.block("configuration");
+    process.tasks.spawn_background("configuration", {
+        let drain = process.tasks.drain().clone();
+        async move {
+            drain.draining().await;
+            drop(serving);
+        }
+    });
+    Ok(admin)
+}
