@@ -1,1 +1,17 @@
-//! Workspace member; see ARCHITECTURE.md.
+//! Fixtures for end-to-end tests: a local cluster of one's own, kubectl, HTTP, processes.
+//!
+//! Everything here fails loudly: a missing program is an error with its install line, and a
+//! fixture that cannot clean up says so.
+
+pub mod cluster;
+pub mod eventually;
+pub mod http;
+pub mod kubectl;
+pub mod processes;
+pub mod settings;
+pub mod user;
+pub mod webhook;
+
+pub use cluster::{Cluster, ClusterOptions};
+pub use eventually::eventually;
+pub use kubectl::{Kubectl, Output};

@@ -1,0 +1,14 @@
+//! End-to-end tests on a local cluster: what a user types, and what they must see.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod bookinfo;
+mod crash;
+mod crds;
+mod demo;
+mod everyday;
+mod kube_client;
+mod ordinary_user;
+mod pods;
+mod webhooks;
