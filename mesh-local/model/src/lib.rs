@@ -2,14 +2,17 @@
 //! patches, selectors and tables over plain JSON values. No clock, no network, no tasks.
 
 pub mod builtin;
+pub mod defaults;
 pub mod field;
 pub mod jsonpath;
 pub mod kind;
 pub mod name;
 pub mod patch;
 pub mod protobuf;
+pub mod quantity;
 pub mod refusal;
 pub mod schema;
 pub mod selector;
 pub mod strict_json;
 pub mod table;
+pub mod validate;

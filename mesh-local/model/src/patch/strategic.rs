@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::refusal::{Reason, Refusal};
+use crate::{
+    refusal::{Reason, Refusal},
+    schema::Schema,
+};
 
 mod lists;
 
@@ -23,6 +26,24 @@ pub trait MergeShape: Sized + Clone {
     fn strategy(&self) -> Option<String>;
     /// The property that identifies a list's elements.
     fn merge_key(&self) -> Option<String>;
+}
+
+impl MergeShape for Schema {
+    fn member(&self, name: &str) -> Option<Self> {
+        self.property(name).or_else(|| self.additional())
+    }
+
+    fn element(&self) -> Option<Self> {
+        self.items()
+    }
+
+    fn strategy(&self) -> Option<String> {
+        self.patch_strategy().map(str::to_owned)
+    }
+
+    fn merge_key(&self) -> Option<String> {
+        self.patch_merge_key().map(str::to_owned)
+    }
 }
 
 /// How a list or map field is patched, once its schema was asked.

@@ -4,6 +4,7 @@ use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
 use serde_json::{Value, json};
 
 use super::{MergeShape, apply};
+use crate::{builtin, kind::Gvk};
 
 /// A schema as OpenAPI JSON, enough for these tests.
 #[derive(Clone)]
@@ -224,6 +225,57 @@ fn malformed_patches_are_refused_in_kubernetes_words() {
     });
     let refusal = apply(&pod(), &json!({"containers": []}), &wrong_order).unwrap_err();
     assert!(refusal.message.contains("doesn't match $setElementOrder"), "{refusal}");
+}
+
+#[test]
+fn builtin_schemas_declare_their_merge_keys() {
+    let patched = |api_version: &str, kind: &str, original: Value, patch: Value| {
+        let gvk = Gvk::from_api_version(api_version, kind);
+        let schema = builtin::find(&gvk).expect("a builtin kind").schema();
+        apply(&schema, &original, &patch).unwrap()
+    };
+    let deployment = json!({"spec": {"template": {"spec": {
+        "containers": [{"name": "a", "image": "a:1", "env": [{"name": "X", "value": "1"}],
+                        "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
+        "volumes": [{"name": "v", "emptyDir": {}}]
+    }}, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+    let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}, "template": {"spec": {
+        "containers": [{"name": "a", "env": [{"name": "Y", "value": "2"}],
+                        "ports": [{"containerPort": 80, "name": "web"}],
+                        "volumeMounts": [{"mountPath": "/x", "name": "v"}]}],
+        "volumes": [{"name": "v", "$retainKeys": ["name", "secret"], "secret": {"secretName": "s"}}]
+    }}}});
+    assert_eq!(
+        patched("apps/v1", "Deployment", deployment, patch),
+        json!({"spec": {"template": {"spec": {
+            "containers": [{"name": "a", "image": "a:1",
+                "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}],
+                "ports": [{"containerPort": 80, "protocol": "TCP", "name": "web"}],
+                "volumeMounts": [{"mountPath": "/x", "name": "v"}]}],
+            "volumes": [{"name": "v", "secret": {"secretName": "s"}}]
+        }}, "strategy": {"type": "Recreate"}}})
+    );
+    assert_eq!(
+        patched(
+            "v1",
+            "Service",
+            json!({"spec": {"ports": [{"port": 80, "name": "http"}], "selector": {"a": "1"}}}),
+            json!({"spec": {"ports": [{"port": 80, "targetPort": 8080}, {"port": 81}]}}),
+        ),
+        json!({"spec": {
+            "ports": [{"port": 80, "name": "http", "targetPort": 8080}, {"port": 81}],
+            "selector": {"a": "1"}
+        }})
+    );
+    assert_eq!(
+        patched(
+            "v1",
+            "Pod",
+            json!({"metadata": {"finalizers": ["a"], "labels": {"x": "1"}}}),
+            json!({"metadata": {"finalizers": ["b"], "labels": {"y": "2"}}}),
+        ),
+        json!({"metadata": {"finalizers": ["a", "b"], "labels": {"x": "1", "y": "2"}}})
+    );
 }
 
 fn foreign() -> impl Strategy<Value = Value> {
