@@ -249,7 +249,7 @@ mod tests {
         assert!(!new.same(&id("spiffe://else/ns/a/sa/b"), &domains));
         assert_eq!(old.in_every_domain(&domains), [new, old.clone()]);
         let foreign = id("spiffe://else/ns/a/sa/b");
-        assert_eq!(foreign.in_every_domain(&domains), [foreign.clone()]);
+        assert_eq!(foreign.in_every_domain(&domains), std::slice::from_ref(&foreign));
     }
 
     proptest! {

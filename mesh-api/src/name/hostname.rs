@@ -198,7 +198,7 @@ pub(in crate::name) mod tests {
     proptest! {
         #[test]
         fn print_then_parse_is_identity(value in any_hostname()) {
-            prop_assert_eq!(Hostname::parse(&value.to_string()).unwrap(), value);
+            prop_assert_eq!(Hostname::parse(value.as_str()).unwrap(), value);
         }
 
         #[test]
