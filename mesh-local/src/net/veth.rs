@@ -74,8 +74,8 @@ pub(super) fn detach(pod: Ipv4Addr) -> io::Result<()> {
 fn create_pair(node: &mut Netlink, pod: &Namespace, name: &str, mtu: u32) -> io::Result<()> {
     let peer = LinkUnspec::new_with_name(POD_LINK)
         .append_extra_attribute(LinkAttribute::Mtu(mtu))
+        // Not up yet: a veth cannot be opened before its pair exists.
         .append_extra_attribute(LinkAttribute::NetNsFd(pod.as_fd().as_raw_fd()))
-        .up()
         .build();
     let pair = LinkVeth::new(name, POD_LINK)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
@@ -100,6 +100,7 @@ fn pod_end(pod: &mut Netlink, plan: Plan) -> io::Result<()> {
     let lo = pod.link_index("lo")?;
     pod.set_up(lo)?;
     let eth0 = pod.link_index(POD_LINK)?;
+    pod.set_up(eth0)?;
     pod.add_address(eth0, plan.pod, 32)?;
     let to_gateway = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(plan.gateway, 32)

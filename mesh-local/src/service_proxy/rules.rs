@@ -56,6 +56,9 @@ impl Plan {
             .collect();
         for port in service.ports.iter().filter(|port| !port.backends.is_empty()) {
             let Some(first) = cluster_ips.first() else { continue };
+            if addresses.is_empty() && port.node_port.is_none() {
+                continue;
+            }
             let chain = format!("svc-{first}/{}/{}", port.transport, port.port);
             for address in &addresses {
                 // The first service to claim an external address keeps it.

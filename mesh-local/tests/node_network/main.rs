@@ -1,6 +1,8 @@
 //! The node's network in real namespaces, as root or as an ordinary user: pods, services,
 //! NodePorts and DNS, and that nothing of it is seen on the host.
 
+#![expect(clippy::print_stdout, reason = "this is the harness: it reports on standard output")]
+
 mod attach;
 mod bench;
 mod host_state;
