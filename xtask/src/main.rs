@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "a program exports nothing; `pub` marks what siblings use")]
 
+mod conformance;
+mod crds;
 mod demo;
 mod peers;
 mod run;
@@ -28,14 +30,31 @@ enum Command {
     Demo(demo::Args),
     /// Build everything and run every test: unit, doc, tidy, end-to-end.
     Test(test::Args),
+    /// Run the public conformance inputs.
+    Conformance(conformance::Args),
+    /// Write the files that are made from the sources.
+    #[command(subcommand)]
+    Gen(Gen),
     /// Check layers, file headers, sizes and banned words.
     Tidy,
+}
+
+#[derive(Subcommand)]
+enum Gen {
+    /// The CustomResourceDefinitions of the base chart.
+    Crds {
+        /// Write nothing; fail if the file is stale.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::Gen(Gen::Crds { check }) => crds::run(check),
         Command::Tidy => tidy::run(&workspace::root()),
     };
     match outcome {

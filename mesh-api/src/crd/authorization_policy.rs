@@ -15,7 +15,13 @@ pub type AuthorizationPolicy = super::Object<AuthorizationPolicySpec>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("oneOf" = at_most_one(&["provider"])))]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() <= 1"#, "only one of targetRefs or selector can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() \
+         <= 1",
+        "only one of targetRefs or selector can be set",
+    ),
+])))]
 pub struct AuthorizationPolicySpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +107,13 @@ pub struct RuleTo {
 /// `*`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"!(has(self.serviceAccounts) || has(self.notServiceAccounts)) || !(has(self.principals) || has(self.notPrincipals) || has(self.namespaces) || has(self.notNamespaces))"#, "Cannot set serviceAccounts with namespaces or principals")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "!(has(self.serviceAccounts) || has(self.notServiceAccounts)) || !(has(self.principals) \
+         || has(self.notPrincipals) || has(self.namespaces) || has(self.notNamespaces))",
+        "Cannot set serviceAccounts with namespaces or principals",
+    ),
+])))]
 pub struct Source {
     /// Identities of the peer, as `trustDomain/ns/namespace/sa/account`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -51,7 +51,9 @@ pub struct PolicyTargetReference {
     pub name: String,
     /// Must be empty: the resource is in the policy's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"self.size() == 0"#, "cross namespace referencing is not currently supported")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        ("self.size() == 0", "cross namespace referencing is not currently supported"),
+    ])))]
     pub namespace: Option<String>,
 }
 

@@ -19,7 +19,12 @@ pub type EnvoyFilter = super::Object<EnvoyFilterSpec>;
 /// Patches to the configuration of a set of proxies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.workloadSelector), has(self.targetRefs)].filter(set, set).size() <= 1"#, "only one of targetRefs or workloadSelector can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.workloadSelector), has(self.targetRefs)].filter(set, set).size() <= 1",
+        "only one of targetRefs or workloadSelector can be set",
+    ),
+])))]
 pub struct EnvoyFilterSpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,13 @@ pub type PeerAuthentication = super::Object<PeerAuthenticationSpec>;
 /// Mutual TLS of a set of workloads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"!has(self.portLevelMtls) || (has(self.selector) && has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0)"#, "portLevelMtls requires selector")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "!has(self.portLevelMtls) || (has(self.selector) && has(self.selector.matchLabels) && \
+         self.selector.matchLabels.size() > 0)",
+        "portLevelMtls requires selector",
+    ),
+])))]
 pub struct PeerAuthenticationSpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +33,9 @@ pub struct PeerAuthenticationSpec {
     /// Mutual TLS by workload port; needs `selector`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"self.all(port, port.matches('^[0-9]{1,5}$') && 1 <= int(port) && int(port) <= 65535)"#, "port must be between 1-65535")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        ("self.all(port, 1 <= int(port) && int(port) <= 65535)", "port must be between 1-65535"),
+    ])))]
     pub port_level_mtls: Option<BTreeMap<String, MutualTls>>,
 }
 

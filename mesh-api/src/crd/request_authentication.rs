@@ -14,7 +14,13 @@ pub type RequestAuthentication = super::Object<RequestAuthenticationSpec>;
 /// Tokens verified by a set of workloads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() <= 1"#, "only one of targetRefs or selector can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() \
+         <= 1",
+        "only one of targetRefs or selector can be set",
+    ),
+])))]
 pub struct RequestAuthenticationSpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +42,12 @@ pub struct RequestAuthenticationSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(transform = snake_alias("jwksUri", "jwks_uri"))]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.jwks), has(self.jwksUri), has(self.jwks_uri)].filter(set, set).size() <= 1"#, "only one of jwks or jwksUri can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.jwks), has(self.jwksUri), has(self.jwks_uri)].filter(set, set).size() <= 1",
+        "only one of jwks or jwksUri can be set",
+    ),
+])))]
 pub struct JwtRule {
     /// Issuer of the tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +61,12 @@ pub struct JwtRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(alias = "jwks_uri")]
     #[schemars(length(min = 1, max = 2048))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"isURL(self) && url(self).getScheme() in ['http', 'https']"#, "url must have scheme http:// or https://")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        (
+            "isURL(self) && url(self).getScheme() in ['http', 'https']",
+            "url must have scheme http:// or https://",
+        ),
+    ])))]
     pub jwks_uri: Option<String>,
     /// Public keys of the issuer; exclusive with `jwksUri`.
     #[serde(skip_serializing_if = "Option::is_none")]

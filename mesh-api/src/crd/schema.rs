@@ -96,7 +96,8 @@ pub(super) fn hosts(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn endpoint_address(_: &mut SchemaGenerator) -> Schema {
     let rules = rules(&[
         (
-            "!self.startsWith('unix://') || self.startsWith('unix:///') || self.startsWith('unix://@')",
+            "!self.startsWith('unix://') || self.startsWith('unix:///') \
+             || self.startsWith('unix://@')",
             "UDS must be an absolute path or abstract socket",
         ),
         ("!self.startsWith('unix://') || !self.endsWith('/')", "UDS may not be a dir"),
@@ -107,7 +108,8 @@ pub(super) fn endpoint_address(_: &mut SchemaGenerator) -> Schema {
 /// Ports of an endpoint by name.
 pub(super) fn endpoint_ports(_: &mut SchemaGenerator) -> Schema {
     let names = rules(&[(
-        "self.all(key, key.size() < 63 && key.matches('^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$'))",
+        "self.all(key, key.size() < 63 \
+         && key.matches('^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$'))",
         "port name must be valid",
     )]);
     json_schema!({

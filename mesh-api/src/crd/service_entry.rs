@@ -16,7 +16,26 @@ pub type ServiceEntry = super::Object<ServiceEntrySpec>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["hosts"]))]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.workloadSelector), has(self.endpoints)].filter(set, set).size() <= 1"#, "only one of WorkloadSelector or Endpoints can be set"), (r#"!has(self.addresses) || !has(self.resolution) || self.resolution in ['NONE', 'STATIC'] || !self.addresses.exists(address, address.contains('/'))"#, "CIDR addresses are allowed only for NONE/STATIC resolution types"), (r#"!has(self.endpoints) || (has(self.resolution) && self.resolution != 'NONE')"#, "NONE mode cannot set endpoints"), (r#"!has(self.resolution) || self.resolution != 'DNS_ROUND_ROBIN' || !has(self.endpoints) || self.endpoints.size() <= 1"#, "DNS_ROUND_ROBIN mode cannot have multiple endpoints")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.workloadSelector), has(self.endpoints)].filter(set, set).size() <= 1",
+        "only one of WorkloadSelector or Endpoints can be set",
+    ),
+    (
+        "!has(self.addresses) || !has(self.resolution) || self.resolution in ['NONE', 'STATIC'] \
+         || !self.addresses.exists(address, address.contains('/'))",
+        "CIDR addresses are allowed only for NONE/STATIC resolution types",
+    ),
+    (
+        "!has(self.endpoints) || (has(self.resolution) && self.resolution != 'NONE')",
+        "NONE mode cannot set endpoints",
+    ),
+    (
+        "!has(self.resolution) || self.resolution != 'DNS_ROUND_ROBIN' || !has(self.endpoints) \
+         || self.endpoints.size() <= 1",
+        "DNS_ROUND_ROBIN mode cannot have multiple endpoints",
+    ),
+])))]
 pub struct ServiceEntrySpec {
     /// Host names of the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -28,8 +47,14 @@ pub struct ServiceEntrySpec {
     pub addresses: Vec<String>,
     /// Ports of the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"self.all(one, self.exists_one(other, other.number == one.number))"#, "port number cannot be duplicated")])))]
+    #[schemars(length(max = 256))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        (
+            "self.all(one, self.exists_one(other, other.number == one.number))",
+            "port number cannot be duplicated",
+        ),
+    ])))]
     pub ports: Vec<ServicePort>,
     /// Whether the service is part of the mesh.
     #[serde(skip_serializing_if = "Option::is_none")]

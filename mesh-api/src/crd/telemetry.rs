@@ -16,7 +16,13 @@ pub type Telemetry = super::Object<TelemetrySpec>;
 /// Telemetry of a set of workloads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() <= 1"#, "only one of targetRefs or selector can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() \
+         <= 1",
+        "only one of targetRefs or selector can be set",
+    ),
+])))]
 pub struct TelemetrySpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,7 +260,17 @@ pub enum IstioMetric {
 /// A change to a label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"!has(self.operation) || self.operation != 'UPSERT' || (has(self.value) && self.value != '')"#, "value must be set when operation is UPSERT"), (r#"!has(self.operation) || self.operation != 'REMOVE' || !has(self.value)"#, "value must not be set when operation is REMOVE")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "!has(self.operation) || self.operation != 'UPSERT' || (has(self.value) && self.value != \
+         '')",
+        "value must be set when operation is UPSERT",
+    ),
+    (
+        "!has(self.operation) || self.operation != 'REMOVE' || !has(self.value)",
+        "value must not be set when operation is REMOVE",
+    ),
+])))]
 pub struct TagOverride {
     /// Set or remove; set when unset.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,7 +18,13 @@ pub type TrafficExtension = super::Object<TrafficExtensionSpec>;
 /// A filter and where it runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.selector), has(self.targetRefs)].filter(set, set).size() <= 1"#, "only one of targetRefs or selector can be set"), (r#"has(self.wasm) != has(self.lua)"#, "exactly one of wasm or lua must be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.selector), has(self.targetRefs)].filter(set, set).size() <= 1",
+        "only one of targetRefs or selector can be set",
+    ),
+    ("has(self.wasm) != has(self.lua)", "exactly one of wasm or lua must be set"),
+])))]
 pub struct TrafficExtensionSpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +59,13 @@ pub struct TrafficExtensionSpec {
 pub struct WasmConfig {
     /// Where the module is: an OCI image, or a `http`, `https` or `file` URL.
     #[schemars(length(min = 1))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"(isURL(self) && url(self).getScheme() in ['', 'http', 'https', 'file', 'oci']) || (!isURL(self) && isURL('http://' + self))"#, "url must have schema one of [http, https, file, oci]")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        (
+            "(isURL(self) && url(self).getScheme() in ['', 'http', 'https', 'file', 'oci']) || \
+             (!isURL(self) && isURL('http://' + self))",
+            "url must have schema one of [http, https, file, oci]",
+        ),
+    ])))]
     pub url: String,
     /// Checksum of the module or image, in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]

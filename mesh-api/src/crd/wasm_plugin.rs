@@ -16,7 +16,13 @@ pub type WasmPlugin = super::Object<WasmPluginSpec>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["url"]))]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() <= 1"#, "only one of targetRefs or selector can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.selector), has(self.targetRef), has(self.targetRefs)].filter(set, set).size() \
+         <= 1",
+        "only one of targetRefs or selector can be set",
+    ),
+])))]
 pub struct WasmPluginSpec {
     /// Workloads of this namespace; unset means all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +36,13 @@ pub struct WasmPluginSpec {
     pub target_refs: Vec<PolicyTargetReference>,
     /// Where the module is: an OCI image, or a `http`, `https` or `file` URL.
     #[schemars(length(min = 1))]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"(isURL(self) && url(self).getScheme() in ['', 'http', 'https', 'file', 'oci']) || (!isURL(self) && isURL('http://' + self))"#, "url must have schema one of [http, https, file, oci]")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        (
+            "(isURL(self) && url(self).getScheme() in ['', 'http', 'https', 'file', 'oci']) || \
+             (!isURL(self) && isURL('http://' + self))",
+            "url must have schema one of [http, https, file, oci]",
+        ),
+    ])))]
     pub url: String,
     /// Checksum of the module or image, in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +151,8 @@ pub enum FailStrategy {
 pub struct VmConfig {
     /// Environment of the filter.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 256))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
 }
 
@@ -147,7 +160,12 @@ pub struct VmConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["name"]))]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"!has(self.value) || !has(self.valueFrom) || self.valueFrom != 'HOST'"#, "value may only be set when valueFrom is INLINE")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "!has(self.value) || !has(self.valueFrom) || self.valueFrom != 'HOST'",
+        "value may only be set when valueFrom is INLINE",
+    ),
+])))]
 pub struct EnvVar {
     /// Name of the variable.
     #[schemars(length(min = 1, max = 256))]

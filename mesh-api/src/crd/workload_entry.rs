@@ -15,7 +15,13 @@ pub type WorkloadEntry = super::Object<WorkloadEntrySpec>;
 /// One workload: address, ports and identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"has(self.address) || has(self.network)"#, "Address is required"), (r#"!has(self.ports) || !has(self.address) || !self.address.startsWith('unix://')"#, "UDS may not include ports")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("has(self.address) || has(self.network)", "Address is required"),
+    (
+        "!has(self.ports) || !has(self.address) || !self.address.startsWith('unix://')",
+        "UDS may not include ports",
+    ),
+])))]
 pub struct WorkloadEntrySpec {
     /// Address, name or `unix://` path; may be unset where `network` is set.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -97,7 +97,9 @@ pub struct HttpHealthCheck {
     pub host: Option<String>,
     /// `HTTP`, the default, or `HTTPS`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-validations" = rules(&[(r#"self in ['', 'HTTP', 'HTTPS']"#, "scheme must be one of [HTTP, HTTPS]")])))]
+    #[schemars(extend("x-kubernetes-validations" = rules(&[
+        ("self in ['', 'HTTP', 'HTTPS']", "scheme must be one of [HTTP, HTTPS]"),
+    ])))]
     pub scheme: Option<String>,
     /// Headers to send.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -55,7 +55,10 @@ pub enum SimpleLb {
 /// Algorithm that keeps like requests on one endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("allOf" = all_of(&[at_most_one(&["httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"]), at_most_one(&["ringHash", "maglev"])])))]
+#[schemars(extend("allOf" = all_of(&[
+    at_most_one(&["httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"]),
+    at_most_one(&["ringHash", "maglev"]),
+])))]
 pub struct ConsistentHashLb {
     /// Hash of this header.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,8 +10,15 @@ use crate::crd::schema::{at_most_one, port_rules, rules};
 /// Conditions of a patch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("oneOf" = at_most_one(&["listener", "routeConfiguration", "cluster", "waypoint"])))]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"has(self.waypoint) == (has(self.context) && self.context == 'WAYPOINT')"#, "only support waypointMatch when context is WAYPOINT")])))]
+#[schemars(extend("oneOf" = at_most_one(&[
+    "listener", "routeConfiguration", "cluster", "waypoint",
+])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "has(self.waypoint) == (has(self.context) && self.context == 'WAYPOINT')",
+        "only support waypointMatch when context is WAYPOINT",
+    ),
+])))]
 pub struct EnvoyConfigObjectMatch {
     /// Direction of traffic or kind of proxy; any when unset.
     #[serde(skip_serializing_if = "Option::is_none")]

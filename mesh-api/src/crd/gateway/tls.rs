@@ -8,7 +8,20 @@ use crate::crd::schema::rules;
 /// TLS of a listening port.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(r#"[has(self.credentialNames), has(self.tlsCertificates)].filter(set, set).size() <= 1"#, "only one of credentialNames or tlsCertificates can be set"), (r#"[has(self.credentialName), has(self.credentialNames)].filter(set, set).size() <= 1"#, "only one of credentialName or credentialNames can be set"), (r#"[has(self.credentialName), has(self.tlsCertificates)].filter(set, set).size() <= 1"#, "only one of credentialName or tlsCertificates can be set")])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "[has(self.credentialNames), has(self.tlsCertificates)].filter(set, set).size() <= 1",
+        "only one of credentialNames or tlsCertificates can be set",
+    ),
+    (
+        "[has(self.credentialName), has(self.credentialNames)].filter(set, set).size() <= 1",
+        "only one of credentialName or credentialNames can be set",
+    ),
+    (
+        "[has(self.credentialName), has(self.tlsCertificates)].filter(set, set).size() <= 1",
+        "only one of credentialName or tlsCertificates can be set",
+    ),
+])))]
 pub struct ServerTlsSettings {
     /// Answer plain HTTP with a redirect to HTTPS.
     #[serde(skip_serializing_if = "Option::is_none")]
