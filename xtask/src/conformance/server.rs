@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use local_model::field::{FieldError, FieldPath};
+use local_model::cel::Rules;
 use local_model::refusal::{Refusal, Subject};
-use local_model::schema::{Schema, apply_defaults, drop_nulls, prune, validate};
+use local_model::schema::{Schema, apply_defaults, prune, validate};
 use serde_json::Value;
 
 use crate::run::Error;
 
 /// All kinds of the mesh, compiled.
 pub(super) struct Server {
-    kinds: BTreeMap<(String, String), (Schema, kube_cel::CompiledSchema)>,
+    kinds: BTreeMap<(String, String), (Schema, Rules)>,
 }
 
 impl Server {
@@ -25,10 +25,10 @@ impl Server {
                 let document = &version["schema"]["openAPIV3Schema"];
                 let schema = Schema::from_openapi(document)
                     .map_err(|error| Error::new(format!("{kind}: {error}")))?;
-                let rules = kube_cel::compile_schema(document);
-                if let Some(error) = rules.compilation_errors().first() {
-                    return Err(Error::new(format!("{kind}: {error}")));
-                }
+                let rules = Rules::compile(document).map_err(|errors| {
+                    let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                    Error::new(format!("{kind}: {}", all.join(", ")))
+                })?;
                 kinds.insert((format!("{group}/{name}"), kind.to_owned()), (schema, rules));
             }
         }
@@ -47,15 +47,10 @@ impl Server {
             map.retain(|key, _| key == "spec" || key == "status");
         }
         let unknown = prune(schema, &mut object);
-        drop_nulls(schema, &mut object);
         apply_defaults(schema, &mut object);
         let mut causes = validate(schema, &object);
-        if causes.is_empty()
-            && let Err(errors) = kube_cel::validate_compiled(rules, &object, None)
-        {
-            causes.extend(errors.into_vec().into_iter().map(|error| {
-                FieldError::invalid(&FieldPath::new(&error.field_path), "object", error.message)
-            }));
+        if causes.is_empty() {
+            causes = rules.validate(&object, None);
         }
         if let Some(path) = unknown.first() {
             return Some(format!("strict decoding error: unknown field \"{path}\""));

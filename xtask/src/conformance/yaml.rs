@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn addresses_that_end_in_colons_are_texts() {
         let found = documents("a: [1.2.3.4, 001:db8::, fe80::]\nb: [::]\nc: [fe80::1]\n").unwrap();
-        let expected = json!({"a": ["1.2.3.4", "001:db8::", "fe80::"], "b": ["::"], "c": ["fe80::1"]});
+        let expected =
+            json!({"a": ["1.2.3.4", "001:db8::", "fe80::"], "b": ["::"], "c": ["fe80::1"]});
         assert_eq!(found, [expected]);
     }
 
