@@ -2,7 +2,6 @@
 //! patches, selectors and tables over plain JSON values. No clock, no network, no tasks.
 
 pub mod builtin;
-pub mod cel;
 pub mod defaults;
 pub mod field;
 pub mod jsonpath;
