@@ -85,6 +85,7 @@ pub struct OutlierDetection {
     pub consecutive_5xx_errors: Option<u32>,
     /// Status codes that count as errors; unset means 5xx.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(range(min = 100, max = 599)))]
     pub outlier_detection_http_error_codes: Vec<u32>,
     /// Time between sweeps; 10s when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
