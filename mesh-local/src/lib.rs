@@ -1,6 +1,9 @@
 //! A single-machine, Kubernetes-API-compatible cluster: API server, controllers, pods as processes.
 
 pub mod api;
+pub mod host;
+pub mod net;
 pub mod node_api;
 pub mod sandbox;
+pub mod service_proxy;
 pub mod store;

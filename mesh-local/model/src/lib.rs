@@ -2,6 +2,7 @@
 //! patches, selectors and tables over plain JSON values. No clock, no network, no tasks.
 
 pub mod builtin;
+pub mod cel;
 pub mod defaults;
 pub mod field;
 pub mod jsonpath;

@@ -21,6 +21,7 @@ pub use node::{ListType, Schema};
 pub use nulls::drop_nulls;
 pub use prune::prune;
 pub use strict::strict_message;
-pub use validate::validate;
+pub use validate::{validate, validate_update};
 
 pub(crate) use compile::Library;
+pub(crate) use trail::Trail;

@@ -44,6 +44,19 @@ pub(super) fn check(
     }
 }
 
+/// The element of the old list that has the same keys; only map lists have such.
+pub(super) fn counterpart<'a>(
+    view: View<'_>,
+    item: &Value,
+    old: Option<&'a Value>,
+) -> Option<&'a Value> {
+    if view.node.list_type != Some(ListType::Map) {
+        return None;
+    }
+    let keys = keys_of(view, item);
+    old?.as_array()?.iter().find(|candidate| keys_of(view, candidate) == keys)
+}
+
 fn unique(elements: impl Iterator<Item = Value>, trail: &Trail<'_>, errors: &mut Vec<FieldError>) {
     let mut seen = HashSet::new();
     for (index, element) in elements.enumerate() {

@@ -17,7 +17,7 @@ pub(super) fn check(
 ) {
     let judge = |id: &Id| {
         let mut found = Vec::new();
-        check_value(view.at(*id), value, trail, &mut found);
+        check_value(view.at(*id), value, None, trail, &mut found);
         found
     };
     if !logic.any_of.is_empty() {

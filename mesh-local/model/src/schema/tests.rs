@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Schema, apply_defaults, drop_nulls, prune, validate};
+use super::{Schema, apply_defaults, drop_nulls, prune, validate, validate_update};
 
 fn schema(document: Value) -> Schema {
     Schema::from_openapi(&document).unwrap()
@@ -231,6 +231,31 @@ fn any_of_and_all_of() {
             r#"<nil>: Invalid value: "": "spec.x" must validate all the schemas (allOf)"#,
         ]
     );
+}
+
+#[test]
+fn updates_judge_only_what_changed() {
+    let schema = schema(json!({"type": "object", "properties": {
+        "mode": {"type": "string", "enum": ["A"]},
+        "size": {"type": "integer", "maximum": 3},
+        "ports": {
+            "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+            "items": {"type": "object", "properties": {"n": {}, "p": {"type": "integer"}}},
+        },
+        "set": {"type": "array", "x-kubernetes-list-type": "set"},
+    }}));
+    let old = json!({
+        "mode": "OLD", "size": 9, "ports": [{"n": "a", "p": "x"}, {"n": "b", "p": 1}],
+        "set": [1, 1],
+    });
+    assert_eq!(validate(&schema, &old).len(), 4);
+    let new = json!({
+        "mode": "OLD", "size": 10, "ports": [{"n": "b", "p": "y"}, {"n": "a", "p": "x"}],
+        "set": [1, 1],
+    });
+    let errors = validate_update(&schema, &new, &old);
+    let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+    assert_eq!(fields, ["size", "ports[0].p"]);
 }
 
 #[test]

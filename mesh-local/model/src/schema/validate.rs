@@ -28,20 +28,35 @@ use crate::field::{FieldError, FieldErrorKind, FieldPath};
 /// ```
 pub fn validate(schema: &Schema, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema.view(), value, &Trail::root(), &mut errors);
+    check(schema.view(), value, None, &Trail::root(), &mut errors);
     lists::check(schema.view(), value, &Trail::root(), &mut errors);
     errors
 }
 
-/// One value, without list uniqueness.
+/// [`validate`] for an update: a field that did not change is not judged again, so that a schema
+/// made stricter later does not lock existing objects ("ratcheting").
+pub fn validate_update(schema: &Schema, value: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let root = Trail::root();
+    check(schema.view(), value, Some(old), &root, &mut errors);
+    let mut before = Vec::new();
+    lists::check(schema.view(), old, &root, &mut before);
+    if before.is_empty() {
+        lists::check(schema.view(), value, &root, &mut errors);
+    }
+    errors
+}
+
+/// One value, without list uniqueness. Nothing is checked where `value` equals `old`.
 pub(super) fn check(
     view: View<'_>,
     value: &Value,
+    old: Option<&Value>,
     trail: &Trail<'_>,
     errors: &mut Vec<FieldError>,
 ) {
     let node = view.node;
-    if view.only_objects && !value.is_object() {
+    if old == Some(value) || (view.only_objects && !value.is_object()) {
         return;
     }
     check_type(view, value, trail, errors);
@@ -64,14 +79,14 @@ pub(super) fn check(
             }
         }
         Value::Number(number) => check_number(view, number, trail, errors),
-        Value::Array(list) => check_list(view, list, trail, errors),
+        Value::Array(list) => check_list(view, list, old, trail, errors),
         Value::Object(_) | Value::Bool(_) | Value::Null => {}
     }
     if !node.enumeration.is_empty() && !node.enumeration.contains(value) {
         errors.push(not_in_enumeration(&node.enumeration, value, trail));
     }
     if value.is_object() {
-        check_object(view, value, trail, errors);
+        check_object(view, value, old, trail, errors);
     }
 }
 
@@ -178,10 +193,16 @@ fn check_number(view: View<'_>, number: &Number, trail: &Trail<'_>, errors: &mut
     }
 }
 
-fn check_list(view: View<'_>, list: &[Value], trail: &Trail<'_>, errors: &mut Vec<FieldError>) {
+fn check_list(
+    view: View<'_>,
+    list: &[Value],
+    old: Option<&Value>,
+    trail: &Trail<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     if let Some(items) = view.items() {
         for (index, item) in list.iter().enumerate() {
-            check(items, item, &trail.index(index), errors);
+            check(items, item, lists::counterpart(view, item, old), &trail.index(index), errors);
         }
     }
     let Some(bounds) = view.node.bounds.as_deref() else { return };
@@ -202,7 +223,13 @@ fn check_list(view: View<'_>, list: &[Value], trail: &Trail<'_>, errors: &mut Ve
     }
 }
 
-fn check_object(view: View<'_>, value: &Value, trail: &Trail<'_>, errors: &mut Vec<FieldError>) {
+fn check_object(
+    view: View<'_>,
+    value: &Value,
+    old: Option<&Value>,
+    trail: &Trail<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let Some(map) = value.as_object() else { return };
     let node = view.node;
     if let Some(bounds) = node.bounds.as_deref() {
@@ -221,10 +248,11 @@ fn check_object(view: View<'_>, value: &Value, trail: &Trail<'_>, errors: &mut V
         }
     }
     for (name, member) in map {
+        let old = old.and_then(|old| old.get(name));
         if let Some(property) = view.property(name) {
-            check(property, member, &trail.property(name), errors);
+            check(property, member, old, &trail.property(name), errors);
         } else if let Additional::Of(of) = node.additional {
-            check(view.at(of), member, &trail.key(name), errors);
+            check(view.at(of), member, old, &trail.key(name), errors);
         }
     }
     for name in &node.required {
