@@ -6,9 +6,9 @@ mod table;
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::field::{FieldErrorKind, FieldPath};
+use crate::field::{FieldError, FieldErrorKind, FieldPath};
 use crate::kind::{Gvk, KindInfo};
 use crate::refusal::Refusal;
 use crate::schema::{Schema, drop_nulls, prune, validate};
@@ -54,7 +54,24 @@ impl Builtin {
             Some(error) => Err(cannot_handle(&self.info.gvk, &error.detail)),
         }
     }
+
+    /// Required fields that are absent. Status is left out (clients send it empty), and so are
+    /// the reviews and token requests, whose required fields Kubernetes fills itself.
+    pub fn missing(&self, value: &Value) -> Vec<FieldError> {
+        let group = self.info.gvk.group.as_str();
+        if matches!(group, "authentication.k8s.io" | "authorization.k8s.io") {
+            return Vec::new();
+        }
+        let mut errors = validate(&self.schema(), value);
+        errors.retain(|error| {
+            error.kind == FieldErrorKind::Required && !error.field.as_str().starts_with("status.")
+        });
+        errors
+    }
 }
+
+/// The name of the definition of `metadata`.
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// 400 for a body that cannot become an object of the kind.
 ///
@@ -99,13 +116,32 @@ pub fn find(gvk: &Gvk) -> Option<&'static Builtin> {
     kinds().iter().chain(subresource_kinds()).find(|b| b.info.gvk == *gvk)
 }
 
+/// The schema of what every object has: `apiVersion`, `kind` and typed `metadata`.
+pub fn any_object() -> Schema {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+        let document = serde_json::json!({
+            "type": "object",
+            "properties": {
+                "apiVersion": {"type": "string"},
+                "kind": {"type": "string"},
+                "metadata": {"$ref": OBJECT_META},
+            },
+            "definitions": closure(&[OBJECT_META]),
+        });
+        Schema::from_openapi(&document).expect("the builtin definitions are checked by tests")
+    });
+    SCHEMA.clone()
+}
+
+/// The definitions with these names and all that they refer to.
+pub(crate) fn closure(names: &[&str]) -> Map<String, Value> {
+    definitions::closure(names)
+}
+
 /// The schema of `metadata`, for custom resources, whose own schemas do not describe it.
 pub fn object_meta() -> Schema {
     definitions::schema(OBJECT_META).expect("ObjectMeta is always defined")
 }
-
-/// The definition of `metadata`.
-pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 pub mod builtin;
 pub mod cel;
+pub mod crd;
 pub mod defaults;
 pub mod field;
 pub mod jsonpath;

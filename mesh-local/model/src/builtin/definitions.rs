@@ -1,6 +1,7 @@
 //! OpenAPI v3 definitions of the builtin kinds: k8s-openapi's, in Kubernetes' own form, with the
 //! list and patch semantics that k8s-openapi leaves out.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use k8s_openapi as k8s;
@@ -26,6 +27,35 @@ pub(super) fn all() -> &'static Map<String, Value> {
 /// The compiled schema of one definition.
 pub(super) fn schema(name: &str) -> Option<Schema> {
     LIBRARY.schema(name)
+}
+
+/// The definitions with these names and all that they refer to, in order of name.
+pub(super) fn closure(names: &[&str]) -> Map<String, Value> {
+    let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = names.to_vec();
+    while let Some(name) = open.pop() {
+        if let Some((name, definition)) = DEFINITIONS.get_key_value(name)
+            && wanted.insert(name)
+        {
+            references(definition, true, &mut open);
+        }
+    }
+    wanted.into_iter().map(|name| (name.to_owned(), DEFINITIONS[name].clone())).collect()
+}
+
+/// The names that a definition refers to.
+fn references<'a>(value: &'a Value, schema: bool, names: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(map) => {
+            let target = map.get("$ref").and_then(Value::as_str).filter(|_| schema);
+            names.extend(target.and_then(|t| t.rsplit('/').next()));
+            for (key, child) in map {
+                references(child, !(schema && key == "properties"), names);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|child| references(child, schema, names)),
+        _ => {}
+    }
 }
 
 fn build() -> Map<String, Value> {
