@@ -1,6 +1,7 @@
 //! A single-machine, Kubernetes-API-compatible cluster: API server, controllers, pods as processes.
 
 pub mod api;
+pub mod dns;
 pub mod host;
 pub mod net;
 pub mod node_api;

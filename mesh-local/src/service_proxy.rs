@@ -52,3 +52,6 @@ pub async fn run(
         publish_addresses(client, table),
     );
 }
+
+#[cfg(test)]
+pub(crate) use self::table::tests;

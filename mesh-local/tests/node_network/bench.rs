@@ -68,6 +68,11 @@ impl Pod {
         self.sockets.connect(target).await
     }
 
+    /// Makes sockets in the pod.
+    pub(crate) fn sockets(&self) -> &SocketFactory {
+        &self.sockets
+    }
+
     /// The answer a server at `target` gives to this pod.
     pub(crate) async fn ask(&self, target: SocketAddr) -> io::Result<String> {
         ask(self.connect(target).await?).await
@@ -89,6 +94,20 @@ pub(crate) async fn ask(mut stream: TcpStream) -> io::Result<String> {
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
 }
+
+/// Asks again and again until `probe` says yes; the scenario's time limit ends it otherwise.
+pub(crate) async fn eventually(what: &str, probe: impl AsyncFn() -> Probe) -> Outcome {
+    for _ in 0..2000 {
+        if probe().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err(format!("not seen: {what}").into())
+}
+
+/// What a probe of [`eventually`] says.
+pub(crate) type Probe = Result<bool, Box<dyn std::error::Error>>;
 
 /// A node with the default addresses.
 pub(crate) async fn node() -> Result<Node, Box<dyn std::error::Error>> {

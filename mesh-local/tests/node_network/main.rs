@@ -5,6 +5,8 @@
 
 mod attach;
 mod bench;
+mod dns;
+mod host_ports;
 mod host_state;
 mod services;
 
@@ -25,6 +27,8 @@ const SCENARIOS: &[Scenario] = &[
     ("ports_without_endpoints_are_refused", || bench::drive(services::refused())),
     ("clients_stick_to_endpoints", || bench::drive(services::sticky())),
     ("node_ports_work_from_pods", || bench::drive(services::node_port_inside())),
+    ("node_ports_work_on_the_host", || bench::drive(host_ports::node_ports())),
+    ("names_of_services_resolve", || bench::drive(dns::names_of_services())),
 ];
 
 fn main() -> ExitCode {

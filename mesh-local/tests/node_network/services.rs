@@ -18,8 +18,12 @@ fn vip(port: u16) -> SocketAddr {
     SocketAddr::from((VIP, port))
 }
 
-/// Makes `VIP:80` (and node port 30080) stand for the echo servers of `pods`.
-async fn publish(node: &Node, spec: Value, pods: &[&Pod]) -> Outcome {
+/// A table in which `VIP:80` (and node port 30080) stands for the echo servers of `pods`. The
+/// fields of `spec` replace those of the service.
+pub(crate) fn table_of(
+    spec: Value,
+    pods: &[&Pod],
+) -> Result<ServiceTable, Box<dyn std::error::Error>> {
     let mut service = json!({
         "metadata": {"name": "echo", "namespace": "default"},
         "spec": {"clusterIP": VIP.to_string(),
@@ -38,7 +42,11 @@ async fn publish(node: &Node, spec: Value, pods: &[&Pod]) -> Outcome {
     });
     let service: Service = serde_json::from_value(service)?;
     let slice: EndpointSlice = serde_json::from_value(slice)?;
-    let table = ServiceTable::build([&service], [&slice]);
+    Ok(ServiceTable::build([&service], [&slice]))
+}
+
+async fn publish(node: &Node, spec: Value, pods: &[&Pod]) -> Outcome {
+    let table = table_of(spec, pods)?;
     node.apply_rules(rules(&table, node.config())).await?;
     Ok(())
 }

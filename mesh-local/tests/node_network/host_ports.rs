@@ -1,0 +1,79 @@
+//! NodePorts on the host's loopback.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use kube::Client;
+use kube::client::Body;
+use mesh_local::service_proxy::{ServiceTable, forward_host_ports};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+
+use crate::bench::{Outcome, Pod, ask, eventually, node};
+use crate::services::table_of;
+
+/// An API server that is down and tells when it was asked: events are lost, nothing else.
+fn no_api_server(asked: Arc<Notify>) -> Client {
+    let service = tower::service_fn(move |_: http::Request<Body>| {
+        asked.notify_one();
+        async {
+            let mut response = http::Response::new(Body::empty());
+            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// A port nobody listens on now.
+async fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port())
+}
+
+pub(crate) async fn node_ports() -> Outcome {
+    let node = Arc::new(node().await?);
+    let (a, b) = (Pod::start(&node, "a").await?, Pod::start(&node, "b").await?);
+    let port = free_port().await?;
+    let spec = serde_json::json!({"type": "NodePort", "ports": [
+        {"name": "http", "port": 80, "nodePort": port}]});
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+
+    // Somebody has the port already: an event says so, and it is tried again at the next change.
+    let event = Arc::new(Notify::new());
+    let taken = TcpListener::bind(address).await?;
+    let first = Arc::new(table_of(spec.clone(), &[&a])?);
+    let (publish, table) = watch::channel(first);
+    let forwarding =
+        forward_host_ports(Arc::clone(&node), no_api_server(Arc::clone(&event)), table);
+    let checks = async {
+        event.notified().await;
+        drop(taken);
+        publish.send_replace(Arc::new(table_of(spec, &[&a, &b])?));
+        eventually("the port is listened on", async || {
+            Ok(TcpStream::connect(address).await.is_ok())
+        })
+        .await?;
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            answers.push(ask(TcpStream::connect(address).await?).await?);
+        }
+        answers.sort();
+        let node_address = node.config().node_address();
+        assert_eq!(answers, [format!("a {node_address}"), format!("b {node_address}")]);
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+            assert!(ask(TcpStream::connect(v6).await?).await?.ends_with(&node_address.to_string()));
+        }
+        publish.send_replace(Arc::new(ServiceTable::default()));
+        eventually("the port is given back", async || {
+            Ok(TcpStream::connect(address).await.is_err())
+        })
+        .await
+    };
+    tokio::select! {
+        () = forwarding => Err("the forwarder ended".into()),
+        outcome = checks => outcome,
+    }
+}
