@@ -9,6 +9,7 @@ pub mod field;
 pub mod jsonpath;
 pub mod kind;
 pub mod name;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
