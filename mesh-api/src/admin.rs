@@ -1,0 +1,15 @@
+//! Documents of the admin interfaces: the proxy's, which are Envoy's, and pilot's.
+
+mod clusters;
+mod pilot;
+mod server;
+
+pub use clusters::{
+    ClusterStatus, Clusters, EnvoyAddress, HostHealth, HostStatus, ListenerStatus, Listeners,
+    SimpleMetric, SocketAddress,
+};
+pub use pilot::{SyncStatus, TypeSync};
+pub use server::{
+    CertificateDetails, CertificateSet, Certificates, ConfigDump, Guard, Readiness, ServerInfo,
+    ServerState, StatKind, StatMeta,
+};
