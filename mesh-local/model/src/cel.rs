@@ -2,6 +2,7 @@
 
 mod compile;
 mod guard;
+mod names;
 mod run;
 
 #[cfg(test)]

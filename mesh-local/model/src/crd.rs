@@ -15,7 +15,7 @@ use crate::field::{FieldError, FieldErrorKind, FieldPath};
 use crate::kind::{Gvk, KindInfo};
 use crate::refusal::{Refusal, Subject};
 use crate::schema::{
-    Schema, apply_defaults, drop_nulls, prune, strict_message, validate, validate_update,
+    Schema, apply_defaults, drop_optional_nulls, prune, strict_message, validate, validate_update,
 };
 use crate::table::{self, Columns};
 
@@ -191,7 +191,7 @@ impl CompiledVersion {
         if !object.is_object() {
             return Err(cannot_handle(gvk, "the body is not an object"));
         }
-        drop_nulls(&self.schema, object);
+        drop_optional_nulls(&self.schema, object);
         let malformed = validate(&builtin::any_object(), object);
         if let Some(error) = malformed.iter().find(|e| e.kind == FieldErrorKind::TypeInvalid) {
             return Err(cannot_handle(gvk, &error.detail));

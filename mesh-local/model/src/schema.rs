@@ -18,7 +18,7 @@ mod tests;
 pub use compile::SchemaError;
 pub use defaults::apply_defaults;
 pub use node::{ListType, Schema};
-pub use nulls::drop_nulls;
+pub use nulls::{drop_nulls, drop_optional_nulls};
 pub use prune::prune;
 pub use strict::strict_message;
 pub use validate::{validate, validate_update};

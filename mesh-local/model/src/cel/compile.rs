@@ -3,7 +3,7 @@
 use kube_cel::{CompilationError, CompiledSchema, compile_schema};
 use serde_json::Value;
 
-use super::{Node, guard};
+use super::{Node, guard, names};
 use crate::field::{FieldError, FieldPath};
 
 const RULES: &str = "x-kubernetes-validations";
@@ -70,6 +70,7 @@ impl Compiler {
         }
         let mut alone = schema.clone();
         strip_inner(&mut alone);
+        names::respell(&mut alone);
         let Some(compiled) = guard::contained(|| compile_schema(&alone)) else {
             let detail = "the rules cannot be parsed";
             self.errors.push(FieldError::invalid(&place, declared.clone(), detail));

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Schema, apply_defaults, drop_nulls, prune, validate, validate_update};
+use super::{
+    Schema, apply_defaults, drop_nulls, drop_optional_nulls, prune, validate, validate_update,
+};
 
 fn schema(document: Value) -> Schema {
     Schema::from_openapi(&document).unwrap()
@@ -346,6 +348,22 @@ fn nulls_mean_absent() {
         json!({"a": null, "b": null, "c": null, "d": {"k": null, "l": "v"}, "e": null});
     drop_nulls(&schema, &mut object);
     assert_eq!(object, json!({"b": null, "c": null, "d": {"l": "v"}, "e": null}));
+}
+
+#[test]
+fn a_null_where_a_value_is_required_stays_for_custom_resources() {
+    let schema = schema(json!({
+        "type": "object",
+        "required": ["a"],
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+    }));
+    let mut object = json!({"a": null, "b": null});
+    drop_optional_nulls(&schema, &mut object);
+    assert_eq!(object, json!({"a": null}));
+    assert_eq!(
+        validate(&schema, &object)[0].to_string(),
+        "a: Invalid value: \"null\": a in body must be of type string: \"null\""
+    );
 }
 
 #[test]
