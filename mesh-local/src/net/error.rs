@@ -23,7 +23,10 @@ pub enum NodeError {
         searched: String,
     },
     /// `nft` refused a rule set.
-    #[error("node network: nft refused the rules: {message}")]
+    #[error(
+        "node network: nft refused the rules (nftables 1.0 and a kernel with nf_tables, nf_nat \
+         and nft_numgen are needed): {message}"
+    )]
     Nft {
         /// What nft wrote to its standard error.
         message: String,

@@ -24,6 +24,16 @@ const PARALLEL_LINKS: usize = 8;
 /// The kernel's routing table of the node's own addresses (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u32 = 255;
 
+/// What service rules need of the kernel, added and taken away again.
+const PROBE: &str = "table ip lateen_probe {
+  chain probe {
+    type nat hook prerouting priority -100; policy accept;
+    meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 192.0.2.1 . 80, 1 : 192.0.2.2 . 80 }
+  }
+}
+delete table ip lateen_probe
+";
+
 /// Addresses of the node's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -86,7 +96,8 @@ struct Pod {
 }
 
 impl Node {
-    /// Makes the namespace with its addresses, routes and settings.
+    /// Makes the namespace with its addresses, routes and settings, and makes sure that service
+    /// rules will work in it.
     ///
     /// # Errors
     /// [`NodeError`], which names the step the kernel refused and the remedy.
@@ -99,6 +110,7 @@ impl Node {
             .run("netns-node", move || furnish(&facts))
             .await
             .map_err(NodeError::step("addresses and routes of the node"))?;
+        nft::apply(&namespace, &nft, PROBE.to_owned()).await?;
         let sockets =
             SocketFactory::start(&namespace).await.map_err(NodeError::step("start a thread"))?;
         Ok(Self {

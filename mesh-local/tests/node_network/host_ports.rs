@@ -8,10 +8,10 @@ use std::sync::Arc;
 use kube::Client;
 use kube::client::Body;
 use mesh_local::service_proxy::{ServiceTable, forward_host_ports};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Notify, watch};
 
-use crate::bench::{Outcome, Pod, ask, eventually, node};
+use crate::bench::{ECHO_PORT, Outcome, Pod, ask, eventually, node};
 use crate::services::table_of;
 
 /// An API server that is down and tells when it was asked: events are lost, nothing else.
@@ -74,6 +74,47 @@ pub(crate) async fn node_ports() -> Outcome {
     };
     tokio::select! {
         () = forwarding => Err("the forwarder ended".into()),
+        outcome = checks => outcome,
+    }
+}
+
+pub(crate) async fn datagrams() -> Outcome {
+    let node = Arc::new(node().await?);
+    let pod = Pod::start(&node, "a").await?;
+    let answering = pod.sockets().bind_udp((Ipv4Addr::UNSPECIFIED, ECHO_PORT).into()).await?;
+    let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = probe.local_addr()?.port();
+    drop(probe);
+    let spec = serde_json::json!({"type": "NodePort", "ports": [
+        {"name": "http", "port": 53, "nodePort": port, "protocol": "UDP"}]});
+    let (_publish, table) = watch::channel(Arc::new(table_of(spec, &[&pod])?));
+    let forwarding = forward_host_ports(node, no_api_server(Arc::default()), table);
+    let echo = async {
+        let mut buffer = [0; 64];
+        loop {
+            let (count, from) = answering.recv_from(&mut buffer).await?;
+            answering.send_to(&buffer[..count], from).await?;
+        }
+    };
+    let checks = async {
+        for question in ["one", "two"] {
+            let asking = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            asking.connect((Ipv4Addr::LOCALHOST, port)).await?;
+            // Refused as long as nobody listens.
+            eventually("an answer", async || {
+                let mut buffer = [0; 64];
+                let sent = asking.send(question.as_bytes()).await.is_ok();
+                Ok(sent
+                    && asking.recv(&mut buffer).await.ok() == Some(question.len())
+                    && buffer.starts_with(question.as_bytes()))
+            })
+            .await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        () = forwarding => Err("the forwarder ended".into()),
+        ended = echo => ended,
         outcome = checks => outcome,
     }
 }

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bench;
+mod cluster;
 mod dns;
 mod host_ports;
 mod host_state;
@@ -28,7 +29,10 @@ const SCENARIOS: &[Scenario] = &[
     ("clients_stick_to_endpoints", || bench::drive(services::sticky())),
     ("node_ports_work_from_pods", || bench::drive(services::node_port_inside())),
     ("node_ports_work_on_the_host", || bench::drive(host_ports::node_ports())),
+    ("datagrams_reach_services", || bench::drive(services::datagrams())),
+    ("datagrams_reach_node_ports_on_the_host", || bench::drive(host_ports::datagrams())),
     ("names_of_services_resolve", || bench::drive(dns::names_of_services())),
+    ("objects_become_connections", || bench::drive(cluster::objects_become_connections())),
 ];
 
 fn main() -> ExitCode {

@@ -38,7 +38,8 @@ pub(crate) fn table_of(
         "metadata": {"name": "echo-x", "namespace": "default",
                      "labels": {"kubernetes.io/service-name": "echo"}},
         "addressType": "IPv4", "endpoints": endpoints,
-        "ports": [{"name": "http", "port": ECHO_PORT}],
+        "ports": [{"name": "http", "port": ECHO_PORT, "protocol": "TCP"},
+                  {"name": "http", "port": ECHO_PORT, "protocol": "UDP"}],
     });
     let service: Service = serde_json::from_value(service)?;
     let slice: EndpointSlice = serde_json::from_value(slice)?;
@@ -106,6 +107,26 @@ pub(crate) async fn sticky() -> Outcome {
         answers.insert(client.ask(vip(80)).await?);
     }
     assert_eq!(answers.len(), 1, "{answers:?}");
+    Ok(())
+}
+
+pub(crate) async fn datagrams() -> Outcome {
+    let node = node().await?;
+    let client = Pod::start(&node, "client").await?;
+    let server = Pod::start(&node, "server").await?;
+    let spec = json!({"ports": [{"name": "http", "port": 53, "protocol": "UDP"}]});
+    publish(&node, spec, &[&server]).await?;
+    let answering = server.sockets().bind_udp((Ipv4Addr::UNSPECIFIED, ECHO_PORT).into()).await?;
+    let asking = client.sockets().bind_udp((Ipv4Addr::UNSPECIFIED, 0).into()).await?;
+    // Connected: only an answer from the service address is taken.
+    asking.connect(vip(53)).await?;
+    asking.send(b"question").await?;
+    let mut buffer = [0; 64];
+    let (count, from) = answering.recv_from(&mut buffer).await?;
+    assert_eq!((&buffer[..count], from.ip()), (&b"question"[..], client.address.into()));
+    answering.send_to(b"answer", from).await?;
+    let count = asking.recv(&mut buffer).await?;
+    assert_eq!(&buffer[..count], b"answer");
     Ok(())
 }
 
