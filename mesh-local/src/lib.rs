@@ -1,8 +1,10 @@
 //! A single-machine, Kubernetes-API-compatible cluster: API server, controllers, pods as processes.
 
 pub mod api;
+pub mod cluster;
 pub mod dns;
 pub mod host;
+pub mod instance;
 pub mod net;
 pub mod node_api;
 pub mod sandbox;

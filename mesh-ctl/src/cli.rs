@@ -1,0 +1,28 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd::{completion, demo, local, version};
+
+/// Install, inspect and run the mesh.
+#[derive(Parser)]
+#[command(name = "meshctl", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a Kubernetes-compatible development cluster on this machine.
+    #[command(subcommand)]
+    Local(local::Command),
+    /// Start a local cluster with Bookinfo and print the product page's URL.
+    Demo(demo::Args),
+    /// Print the version of meshctl.
+    Version(version::Args),
+    /// Print a completion script for a shell.
+    Completion(completion::Args),
+}

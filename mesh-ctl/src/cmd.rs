@@ -1,0 +1,33 @@
+//! The commands, one file each.
+
+pub mod completion;
+pub mod demo;
+pub mod local;
+pub mod version;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+
+/// Runs the command that was typed.
+pub fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match cli.command {
+        Command::Local(command) => return local::run(command),
+        Command::Demo(args) => demo::run(&args)?,
+        Command::Version(args) => version::run(&args)?,
+        Command::Completion(args) => completion::run(&args),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command that talks to an API server. Only such commands have threads: the server
+/// of a local cluster must still be able to enter a user namespace.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    mesh_rt::crypto::install();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::file("cannot start the runtime", error))?
+        .block_on(future)
+}
