@@ -200,7 +200,8 @@ impl Tasks {
         future: F,
     ) -> impl Future<Output = Result<F::Output, TaskError>> + use<F> {
         let drain = self.drain.clone();
-        let span = info_span!("task", name = %name);
+        // A root: a task outlives what spawned it, and chains of tasks must not nest for ever.
+        let span = info_span!(parent: None, "task", name = %name);
         async move {
             tokio::select! {
                 biased;
@@ -277,7 +278,7 @@ pub fn spawn_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<std::thread::JoinHandle<T>> {
     let name = name.into();
-    let span = info_span!("thread", name = %name);
+    let span = info_span!(parent: None, "thread", name = %name);
     std::thread::Builder::new().name(name.into_owned()).spawn(move || span.in_scope(work))
 }
 

@@ -139,7 +139,8 @@ async fn logged(app: &impl App, request: Request<Incoming>, peer: SocketAddr) ->
         status = response.status().as_u16(),
         bytes = response.body().size_hint().lower(),
         duration_ms = begun.elapsed().as_millis() as u64,
-        %peer,
+        // A dual-stack socket shows IPv4 peers as IPv6 addresses.
+        peer = %SocketAddr::new(peer.ip().to_canonical(), peer.port()),
         request_id,
         user_agent,
     );

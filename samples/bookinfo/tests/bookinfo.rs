@@ -1,5 +1,7 @@
 //! Bookinfo as its users meet it, in one process and over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may give up like the test")]
+
 mod shop;
 
 use std::time::Duration;
