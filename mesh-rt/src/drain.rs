@@ -164,7 +164,7 @@ impl DrainWatcher {
         DrainGuard { _held: self.shared.guards.hold(name) }
     }
 
-    /// The work shutdown would wait for now, sorted by name.
+    /// The work that shutdown would wait for at this moment, sorted by name.
     #[must_use]
     pub fn held(&self) -> Vec<String> {
         self.shared.guards.list()

@@ -2,11 +2,11 @@
 //! links are swapped, on any file system.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use crate::tasks::spawn_blocking;
 
 /// The largest file that is read; what is beyond does not count.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -61,10 +61,14 @@ impl FileWatch {
 ///
 /// # Errors
 /// The operating system's.
-pub async fn read_bounded(path: &std::path::Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    tokio::fs::File::open(path).await?.take(MAX_BYTES).read_to_end(&mut content).await?;
-    Ok(content)
+pub async fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let path = path.to_owned();
+    let read = move || {
+        let mut content = Vec::new();
+        std::fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    spawn_blocking("read file", read).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -140,7 +140,6 @@ impl Tasks {
         let task_name = name.clone();
         start(name, async move {
             let result = flatten(&task_name, wrapped.await);
-            drop(guard);
             match &result {
                 Err(failure) if !matches!(failure, TaskError::Stopped { .. }) => {
                     error!(task = %task_name, "critical task ended, shutting down: {failure}");
@@ -149,6 +148,8 @@ impl Tasks {
                 }
                 _ => {}
             }
+            // Not before the failure is on record: whoever waits for the drain reads it next.
+            drop(guard);
             result
         })
     }

@@ -112,14 +112,15 @@ async fn new_connections_see_the_new_certificate() {
         tls::server_config(identity, ClientAuth::None, &[H2])
     };
     let tls = files.reloading(&tasks, Duration::from_millis(2), build).await.unwrap();
-    let before = Arc::as_ptr(&tls.load());
+    // Held, so that no later configuration can have its address.
+    let before = tls.load();
     let address = start(&tasks, Some(tls.clone()), Echo);
 
     let mut connected = channel(&target(address), Some(client_tls(&old, None))).unwrap();
     assert_eq!(call(&mut connected).await.unwrap().headers()["x-certificates"], "0");
 
     write(dir.path(), leaf(&new, "istiod.test"));
-    while Arc::as_ptr(&tls.load()) == before {
+    while Arc::ptr_eq(&tls.load(), &before) {
         tokio::task::yield_now().await;
     }
     let mut trusts_new = channel(&target(address), Some(client_tls(&new, None))).unwrap();
