@@ -68,7 +68,7 @@ pub enum BecomeRootError {
 ///
 /// # Errors
 /// [`BecomeRootError`]: when the machine forbids it (with the remedy), or when the process
-/// already has threads.
+/// already has threads. The process may then be in a half-made namespace: it should end.
 pub fn become_cluster_root() -> Result<Privilege, BecomeRootError> {
     let io = |step| move |source| BecomeRootError::Io { step, source };
     if may_make_namespaces().map_err(io("read /proc/thread-self/status"))? {
