@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod dns;
 pub mod host;
 pub mod instance;
+pub mod kubelet;
 pub mod net;
 pub mod node_api;
 pub mod sandbox;
