@@ -127,9 +127,8 @@ pub fn is_done(spec: &PodSpec, state: &PodState) -> bool {
 pub fn is_lost(member: &Member<'_>, policy: RestartPolicy, state: &PodState) -> bool {
     let exited = state.container(&member.container.name).exited();
     member.kind == Kind::Init
-        && exited.is_some_and(|end| {
-            end.exit_code != 0 && !member.restarts_after(policy, end.exit_code)
-        })
+        && exited
+            .is_some_and(|end| end.exit_code != 0 && !member.restarts_after(policy, end.exit_code))
 }
 
 /// The wait a crashed container is in, if it is in one.
@@ -152,7 +151,7 @@ fn run(plan: &mut Plan, spec: &PodSpec, state: &PodState, now: Timestamp) {
         keep(plan, spec, &member, container, now);
         let passed = match member.kind {
             // After the first time a restarted sidecar holds nobody up.
-            Kind::Sidecar => container.started || (state.initialized && container.has_run),
+            Kind::Sidecar => container.started || state.initialized,
             _ => succeeded(container),
         };
         if is_lost(&member, policy, state) || !passed {

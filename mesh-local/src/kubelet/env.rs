@@ -68,7 +68,9 @@ pub enum EnvError {
 pub fn references(container: &Container) -> References {
     let mut found = References::default();
     for source in container.env_from.iter().flatten() {
-        found.config_maps.extend(source.config_map_ref.iter().map(|reference| reference.name.clone()));
+        found
+            .config_maps
+            .extend(source.config_map_ref.iter().map(|reference| reference.name.clone()));
         found.secrets.extend(source.secret_ref.iter().map(|reference| reference.name.clone()));
     }
     for source in container.env.iter().flatten().filter_map(|env| env.value_from.as_ref()) {
@@ -328,16 +330,13 @@ mod tests {
             ("P_other", "o"),
             ("SECRET", "s3cret"),
         ];
-        let found: Vec<(&str, &str)> =
-            env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let found: Vec<(&str, &str)> = env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let key = |kind: &str, name: &str, key: &str| {
-            json!({"env": [{"name": "A", "valueFrom": {kind: {"name": name, "key": key}}}]})
-        };
+        let key = |kind: &str, name: &str, key: &str| json!({"env": [{"name": "A", "valueFrom": {kind: {"name": name, "key": key}}}]});
         for (spec, message) in [
             (key("configMapKeyRef", "none", "k"), "configmap \"none\" not found"),
             (key("secretKeyRef", "none", "k"), "secret \"none\" not found"),

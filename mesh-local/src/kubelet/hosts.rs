@@ -63,7 +63,8 @@ pub fn resolv_conf(pod: &Pod, dns: &ClusterDns) -> String {
         searches.extend(config.searches.iter().flatten().cloned());
         for option in config.options.iter().flatten() {
             let name = option.name.clone().unwrap_or_default();
-            let text = option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}"));
+            let text =
+                option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}"));
             options.retain(|old: &String| old.split(':').next() != Some(name.as_str()));
             options.push(text);
         }

@@ -170,10 +170,8 @@ impl Catalog {
     }
 
     fn read_file(&self) -> Result<Vec<Entry>, ImageError> {
-        let failed = |cause: String| ImageError::File {
-            file: self.file.display().to_string(),
-            cause,
-        };
+        let failed =
+            |cause: String| ImageError::File { file: self.file.display().to_string(), cause };
         match std::fs::read_to_string(&self.file) {
             Ok(text) => Ok(serde_saphyr::from_str::<ImagesFile>(&text)
                 .map_err(|err| failed(err.to_string()))?
@@ -217,9 +215,7 @@ pub fn repository(reference: &str) -> Option<&str> {
         _ => name,
     };
     let path = match name.split_once('/') {
-        Some((host, path))
-            if host.contains('.') || host.contains(':') || host == "localhost" =>
-        {
+        Some((host, path)) if host.contains('.') || host.contains(':') || host == "localhost" => {
             path
         }
         _ => name,
@@ -299,9 +295,8 @@ mod tests {
     #[test]
     fn bookinfo_images_are_programs() {
         let (dir, catalog) = catalog();
-        let image = catalog
-            .resolve("docker.io/istio/examples-bookinfo-reviews-v3:1.20.3")
-            .expect("known");
+        let image =
+            catalog.resolve("docker.io/istio/examples-bookinfo-reviews-v3:1.20.3").expect("known");
         assert_eq!(image.binary, Some(dir.path().join("bookinfo-reviews")));
         assert_eq!(image.entrypoint, ["/app/bookinfo-reviews"]);
         assert_eq!(image.env.get("SERVICE_VERSION").map(String::as_str), Some("v3"));

@@ -328,7 +328,10 @@ mod tests {
         let x = state.container("x");
         assert!(x.has_run);
         assert_eq!(x.restarts, 2);
-        assert_eq!(x.last.as_ref().map(|last| (last.exit_code, last.finished_at)), Some((255, now)));
+        assert_eq!(
+            x.last.as_ref().map(|last| (last.exit_code, last.finished_at)),
+            Some((255, now))
+        );
         assert!(!state.container("y").has_run);
         assert_eq!(state.container("z"), &ContainerState::default());
         assert_eq!(state.start_time, Timestamp::from_second(1).ok());

@@ -11,9 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kubelet::decide::{is_done, is_initialized, is_lost, waits_until};
-use crate::kubelet::pod::{
-    self as pods, Kind, Member, full_name, init_members, main_members,
-};
+use crate::kubelet::pod::{self as pods, Kind, Member, full_name, init_members, main_members};
 use crate::kubelet::qos;
 use crate::kubelet::state::{ContainerState, Phase, PodState, Sandbox, Termination};
 
@@ -25,8 +23,14 @@ pub struct NodeFacts {
 }
 
 /// The status of `pod` now. Conditions that others own are kept, and times of conditions that did
-/// not change.
-pub fn status(pod: &Pod, state: &PodState, node: &NodeFacts, now: Timestamp) -> PodStatus {
+/// not change since `previous`, the ones computed last.
+pub fn status(
+    pod: &Pod,
+    state: &PodState,
+    node: &NodeFacts,
+    previous: &[PodCondition],
+    now: Timestamp,
+) -> PodStatus {
     let spec = pods::spec(pod);
     let phase = phase(spec, state);
     let statuses = |members: &mut dyn Iterator<Item = Member<'_>>| {
@@ -42,7 +46,7 @@ pub fn status(pod: &Pod, state: &PodState, node: &NodeFacts, now: Timestamp) -> 
         (None, false) => (None, None),
     };
     PodStatus {
-        conditions: Some(conditions(pod, state, phase, now)),
+        conditions: Some(conditions(pod, state, phase, previous, now)),
         container_statuses: Some(statuses(&mut main_members(spec))),
         init_container_statuses: (!init.is_empty()).then_some(init),
         host_ip: Some(node.host_ip.clone()),
@@ -161,7 +165,8 @@ fn api_states(
                 .next()
                 .is_none_or(|first| first.container.name == member.container.name);
             let holds = member.kind == Kind::Main && init_members(spec).next().is_some();
-            let reason = if holds || !is_first_init { "PodInitializing" } else { "ContainerCreating" };
+            let reason =
+                if holds || !is_first_init { "PodInitializing" } else { "ContainerCreating" };
             (waiting(reason, None), last)
         }
     }
@@ -180,7 +185,13 @@ fn terminated(end: &Termination) -> ContainerStateTerminated {
 }
 
 /// The pod's conditions. `PodScheduled` and foreign ones are taken over.
-fn conditions(pod: &Pod, state: &PodState, phase: &str, now: Timestamp) -> Vec<PodCondition> {
+fn conditions(
+    pod: &Pod,
+    state: &PodState,
+    phase: &str,
+    previous: &[PodCondition],
+    now: Timestamp,
+) -> Vec<PodCondition> {
     let spec = pods::spec(pod);
     let finished = matches!(phase, "Succeeded" | "Failed");
     let wanted: Vec<(&str, Verdict)> = vec![
@@ -194,6 +205,7 @@ fn conditions(pod: &Pod, state: &PodState, phase: &str, now: Timestamp) -> Vec<P
         .status
         .iter()
         .flat_map(|status| status.conditions.iter().flatten())
+        .chain(previous.iter().filter(|own| wanted.iter().any(|(name, _)| *name == own.type_)))
         .map(|condition| (condition.type_.as_str(), condition))
         .collect();
     let mut conditions: Vec<PodCondition> = wanted
@@ -262,19 +274,13 @@ fn initialized_verdict(spec: &PodSpec, state: &PodState, phase: &str) -> Verdict
     Verdict::no("ContainersNotInitialized", Some(message))
 }
 
-fn containers_verdict(
-    spec: &PodSpec,
-    state: &PodState,
-    finished: bool,
-    phase: &str,
-) -> Verdict {
+fn containers_verdict(spec: &PodSpec, state: &PodState, finished: bool, phase: &str) -> Verdict {
     if finished {
         let reason = if phase == "Succeeded" { "PodCompleted" } else { "PodFailed" };
         return Verdict::no(reason, None);
     }
-    let counted = init_members(spec)
-        .filter(|member| member.kind == Kind::Sidecar)
-        .chain(main_members(spec));
+    let counted =
+        init_members(spec).filter(|member| member.kind == Kind::Sidecar).chain(main_members(spec));
     let unready: Vec<&str> = counted
         .filter(|member| {
             let container = state.container(&member.container.name);

@@ -164,6 +164,18 @@ impl PodSandbox {
         self.send(&Command::Signal { id: id.to_owned(), signal: signal as i32 }).await
     }
 
+    /// As [`PodSandbox::signal`] from where nothing can be awaited. Lost when another command is
+    /// just being sent.
+    pub fn signal_soon(&self, id: &str, signal: Signal) {
+        let command = Command::Signal { id: id.to_owned(), signal: signal as i32 };
+        let Ok(mut line) = serde_json::to_vec(&command) else { return };
+        line.push(b'\n');
+        if let Ok(commands) = self.commands.try_lock() {
+            // A line this short is written whole or not at all.
+            let _ = commands.try_write(&line);
+        }
+    }
+
     /// Runs a command in a running container until it ends. When the future is dropped the command
     /// goes on: send it a signal.
     pub async fn exec(&self, id: &str, container: &str, process: ProcessSpec) -> ExecOutcome {

@@ -10,9 +10,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, pivot_root};
 
-use crate::sandbox::resolve::{
-    NodeKind, ensure_inside, is_directory, name_of, open_inside, open_path,
-};
+use crate::sandbox::resolve::{NodeKind, ensure_inside, is_directory, name_of, open_path};
 use crate::sandbox::spec::{ContainerSpec, Mount, Step, StepError};
 use crate::sandbox::{devices, mounts};
 
@@ -189,7 +187,8 @@ fn volumes(root: &Path, wanted: &[Mount]) -> Result<Vec<Place>, StepError> {
     for mount in ordered {
         let mut source = open_path(&mount.source)?;
         if let Some(sub_path) = &mount.sub_path {
-            source = open_inside(&source, sub_path)
+            // As Kubernetes: a subPath that is not there becomes a directory.
+            source = ensure_inside(&source, sub_path, NodeKind::Directory)
                 .step(|| format!("subPath {} of {}", sub_path.display(), mount.source.display()))?;
         }
         let kind = if is_directory(&source)? { NodeKind::Directory } else { NodeKind::File };

@@ -50,7 +50,7 @@ fn state(containers: &[(&str, ContainerState)]) -> PodState {
 }
 
 fn document(pod: &Pod, state: &PodState) -> PodStatus {
-    status(pod, state, &NodeFacts { host_ip: "10.244.0.1".to_owned() }, time(100))
+    status(pod, state, &NodeFacts { host_ip: "10.244.0.1".to_owned() }, &[], time(100))
 }
 
 /// Type, status and reason of each condition.
@@ -69,7 +69,10 @@ fn phases() {
         spec["restartPolicy"] = json!(policy);
         pod(spec)
     };
-    let crashed_before = ContainerState { last: Some(exited(1).exited().cloned()).flatten(), ..ContainerState::default() };
+    let crashed_before = ContainerState {
+        last: Some(exited(1).exited().cloned()).flatten(),
+        ..ContainerState::default()
+    };
     for (policy, a, b, expected) in [
         ("Always", ContainerState::default(), ContainerState::default(), "Pending"),
         ("Always", running(true), ContainerState::default(), "Pending"),
@@ -124,10 +127,8 @@ fn a_running_pod_is_ready() {
     assert_eq!(main[0]["ready"], json!(true));
     assert_eq!(main[0]["started"], json!(true));
     assert_eq!(main[0]["state"]["running"]["startedAt"], json!("1970-01-01T00:00:05Z"));
-    let unready = document(
-        &pod,
-        &state(&[("i", exited(0)), ("s", running(false)), ("a", running(false))]),
-    );
+    let unready =
+        document(&pod, &state(&[("i", exited(0)), ("s", running(false)), ("a", running(false))]));
     let ready = unready.conditions.iter().flatten().find(|c| c.type_ == "Ready").expect("Ready");
     assert_eq!(ready.message.as_deref(), Some("containers with unready status: [s a]"));
 }
@@ -170,7 +171,7 @@ fn conditions_keep_their_times_and_others_conditions() {
     pod.status = Some(first);
     pod.status.as_mut().and_then(|s| s.conditions.as_mut()).expect("conditions").push(gate.clone());
     let facts = NodeFacts { host_ip: String::new() };
-    let second = status(&pod, &up, &facts, time(200));
+    let second = status(&pod, &up, &facts, &[], time(200));
     let find = |name: &str| {
         second.conditions.iter().flatten().find(|c| c.type_ == name).cloned().expect("there")
     };

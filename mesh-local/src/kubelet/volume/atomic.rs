@@ -73,8 +73,7 @@ pub fn replace(
 
 /// Links the top of every path, and removes links to what is no longer there.
 fn show(dir: &Path, payload: &Payload) -> io::Result<()> {
-    let wanted: BTreeSet<&str> =
-        payload.keys().filter_map(|path| path.split('/').next()).collect();
+    let wanted: BTreeSet<&str> = payload.keys().filter_map(|path| path.split('/').next()).collect();
     for name in &wanted {
         let link = dir.join(name);
         if link.symlink_metadata().is_err() {

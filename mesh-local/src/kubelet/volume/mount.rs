@@ -55,20 +55,13 @@ pub struct PodVolumes {
     dir: PathBuf,
     written: BTreeMap<String, Payload>,
     tokens: BTreeMap<TokenRequest, Issued>,
-    hosts: BTreeMap<String, PathBuf>,
     generation: u64,
 }
 
 impl PodVolumes {
     /// Volumes below `dir`, none made yet.
     pub fn new(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            written: BTreeMap::new(),
-            tokens: BTreeMap::new(),
-            hosts: BTreeMap::new(),
-            generation: 0,
-        }
+        Self { dir, written: BTreeMap::new(), tokens: BTreeMap::new(), generation: 0 }
     }
 
     /// Makes what is missing and replaces what has changed. The error names the volume, as the
@@ -99,16 +92,6 @@ impl PodVolumes {
             self.write(pod, &wanted.name, made, around.allow_host_path, now).map_err(failed)?;
         }
         Ok(())
-    }
-
-    /// Where a volume is on the host.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.hosts.get(name).cloned().unwrap_or_else(|| self.dir.join(name))
-    }
-
-    /// Whether a volume is the host's, and so only readable.
-    pub fn is_host(&self, name: &str) -> bool {
-        self.hosts.contains_key(name)
     }
 
     /// When the next token is due.
@@ -153,10 +136,7 @@ impl PodVolumes {
                  pods"
                     .to_owned(),
             )),
-            Content::Host(path) => {
-                self.hosts.insert(name.to_owned(), path);
-                Ok(())
-            }
+            Content::Host(_) => Ok(()),
             Content::Scratch { .. } => {
                 if !dir.exists() {
                     std::fs::create_dir_all(&dir).map_err(|err| disk("create", err))?;
@@ -209,6 +189,15 @@ impl PodVolumes {
     }
 }
 
+/// Where a volume below `dir` is on the host, and whether it is the host's own, so only readable.
+pub fn location(pod: &Pod, dir: &Path, name: &str) -> (PathBuf, bool) {
+    let volume = pods::spec(pod).volumes.iter().flatten().find(|volume| volume.name == name);
+    match volume.and_then(|volume| volume.host_path.as_ref()) {
+        Some(host) => (PathBuf::from(&host.path), true),
+        None => (dir.join(name), false),
+    }
+}
+
 /// Asks for a token bound to the pod.
 async fn issue(
     client: &Client,
@@ -235,9 +224,8 @@ async fn issue(
         .create_token_request(account, &PostParams::default(), &body)
         .await
         .map_err(|err| VolumeError::Token(err.to_string()))?;
-    let status = answer
-        .status
-        .ok_or_else(|| VolumeError::Token("the answer holds no token".to_owned()))?;
+    let status =
+        answer.status.ok_or_else(|| VolumeError::Token("the answer holds no token".to_owned()))?;
     let life = Duration::try_from(status.expiration_timestamp.0.duration_since(now))
         .unwrap_or(Duration::ZERO);
     let good_for = (life * u32::try_from(REFRESH_PERCENT).unwrap_or(80) / 100).min(LONGEST_LIFE);
