@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
@@ -69,19 +69,33 @@ async fn kubernetes_service(server: &Arc<Server>, address: SocketAddrV4) -> Resu
 }
 
 /// Creates an object through the server's own front door; one that exists stays as it is.
+/// Creates an object unless it is there already, as it is after a restart. What is there is
+/// asked for first: a second creation would be refused by allocators before the name is seen.
 async fn create(server: &Arc<Server>, path: &str, object: &Value) -> Result<(), String> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let (status, _) = send(server, Method::GET, &format!("{path}/{name}"), Bytes::new()).await?;
+    if status.is_success() {
+        return Ok(());
+    }
+    let (status, text) = send(server, Method::POST, path, Bytes::from(object.to_string())).await?;
+    if status.is_success() { Ok(()) } else { Err(format!("{path}: {text}")) }
+}
+
+async fn send(
+    server: &Arc<Server>,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, String), String> {
     let user = Arc::new(User::authenticated("system:apiserver", &[MASTERS]));
     let request = http::Request::builder()
-        .method(Method::POST)
+        .method(method)
         .uri(path)
-        .body(Full::new(Bytes::from(object.to_string())))
+        .body(Full::new(body))
         .map_err(|e| e.to_string())?;
     let response = handle(Arc::clone(server), Some(user), request).await;
     let status = response.status();
-    if status.is_success() || status == http::StatusCode::CONFLICT {
-        return Ok(());
-    }
     let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
     let text = body.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
-    Err(format!("{path}: {text}"))
+    Ok((status, text))
 }

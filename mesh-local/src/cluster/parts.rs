@@ -1,27 +1,42 @@
 //! The parts of a cluster, started in the order in which they need each other.
 
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_rt::tasks::Tasks;
 use tokio::net::TcpListener;
 
 use super::{ClusterConfig, ClusterError};
 use crate::api::{ApiServer, Config};
-use crate::dns::{DnsServer, Upstreams};
+use crate::dns::{CLUSTER_DOMAIN, DnsServer, Upstreams};
 use crate::instance::{Paths, Progress, State};
+use crate::kubelet::Kubelet;
+use crate::kubelet::config::KubeletConfig;
+use crate::kubelet::hosts::ClusterDns;
+use crate::kubelet::image::Catalog;
+use crate::kubelet::state::BackoffLimits;
 use crate::net::{Node, NodeConfig, NodeConnector};
+use crate::sandbox::ShimCommand;
 use crate::service_proxy;
 
 /// The name of the cluster in a kubeconfig.
 const CLUSTER_NAME: &str = "lateen-local";
+/// The name of the one node.
+const NODE_NAME: &str = "local";
 /// HTTPS, where pods reach the API server.
 const API_PORT: u16 = 443;
+/// The wait before a pod whose volumes or namespaces failed is tried again.
+const POD_RETRY: Duration = Duration::from_secs(1);
+/// The group that may do everything: the parts of the cluster itself.
+const MASTERS: &str = "system:masters";
 
 /// What must be ended in order.
 pub(super) struct Parts {
     pub(super) api: ApiServer,
+    pub(super) kubelet: Kubelet,
 }
 
 /// Starts everything; `tell` hears of each part.
@@ -34,56 +49,95 @@ pub(super) async fn start(
     let done = |what: &str| tell(&Progress::Step(what.to_owned()));
     let node = Arc::new(Node::create(NodeConfig::default()).await?);
     done("network");
-    let api = start_api(config, &node).await?;
-    serve(&api, listener, "api-host", tasks);
-    let inside = SocketAddr::from((node.config().api_server, API_PORT));
-    let listener = node
-        .listen_tcp(inside)
-        .await
-        .map_err(|source| ClusterError::Part { what: "listen inside the cluster", source })?;
-    serve(&api, listener, "api-cluster", tasks);
+    let api = start_api(config, &node, listener, tasks).await?;
     done("API server");
-
-    let client = api.client("system:kube-proxy", &["system:masters"]);
-    let (table, follow) = service_proxy::watch_services(client.clone());
-    let dns = DnsServer::bind(&node, Upstreams::host())
-        .await
-        .map_err(|source| ClusterError::Part { what: "listen for DNS inside the cluster", source })?;
-    tasks.spawn_background("service-table", follow);
-    tasks.spawn_background("dns", dns.run(table.clone()));
-    tasks.spawn_background("service-proxy", service_proxy::run(node, client, table));
+    start_services(&api, &node, tasks).await?;
     done("services and DNS");
-    Ok(Parts { api })
+    let kubelet = start_kubelet(config, &api, node, tasks).await?;
+    api.set_node(Arc::new(kubelet.clone()));
+    done("node");
+    Ok(Parts { api, kubelet })
 }
 
-async fn start_api(config: &ClusterConfig, node: &Node) -> Result<ApiServer, ClusterError> {
-    let api = ApiServer::start(Config {
-        data: Some(config.paths.root().to_path_buf()),
-        ..Config::default()
-    })
-    .await?;
+async fn start_api(
+    config: &ClusterConfig,
+    node: &Node,
+    listener: TcpListener,
+    tasks: &Tasks,
+) -> Result<ApiServer, ClusterError> {
+    let data = Some(config.paths.root().to_path_buf());
+    let api = ApiServer::start(Config { data, ..Config::default() }).await?;
     api.set_connector(Arc::new(NodeConnector::new(node)));
+    let inside = SocketAddr::from((node.config().api_server, API_PORT));
+    let inside = node.listen_tcp(inside).await.map_err(part("listen inside the cluster"))?;
+    for (name, listener) in [("api-host", listener), ("api-cluster", inside)] {
+        let api = api.clone();
+        tasks.spawn_critical(name, async move { api.serve(listener).await });
+    }
     Ok(api)
 }
 
-fn serve(api: &ApiServer, listener: TcpListener, name: &'static str, tasks: &Tasks) {
-    let api = api.clone();
-    tasks.spawn_critical(name, async move { api.serve(listener).await });
+async fn start_services(
+    api: &ApiServer,
+    node: &Arc<Node>,
+    tasks: &Tasks,
+) -> Result<(), ClusterError> {
+    let client = api.client("system:kube-proxy", &[MASTERS]);
+    let (table, follow) = service_proxy::watch_services(client.clone());
+    let dns = DnsServer::bind(node, Upstreams::host())
+        .await
+        .map_err(part("listen for DNS inside the cluster"))?;
+    tasks.spawn_background("service-table", follow);
+    tasks.spawn_background("dns", dns.run(table.clone()));
+    let node = Arc::clone(node);
+    tasks.spawn_background("service-proxy", service_proxy::run(node, client, table));
+    Ok(())
+}
+
+async fn start_kubelet(
+    config: &ClusterConfig,
+    api: &ApiServer,
+    node: Arc<Node>,
+    tasks: &Tasks,
+) -> Result<Kubelet, ClusterError> {
+    let addresses = node.config();
+    let kubelet = KubeletConfig {
+        node_name: NODE_NAME.to_owned(),
+        node_ip: IpAddr::V4(addresses.node_address()),
+        pod_cidr: Some(addresses.pod_range.to_string()),
+        data_dir: config.paths.root().to_path_buf(),
+        dns: ClusterDns {
+            server: Some(IpAddr::V4(addresses.dns_server)),
+            domain: CLUSTER_DOMAIN.to_owned(),
+        },
+        catalog: Catalog::new(config.programs.clone(), config.paths.images()),
+        shim: ShimCommand::default(),
+        backoff: BackoffLimits::default(),
+        retry: POD_RETRY,
+        allow_host_path: false,
+    };
+    let client = api.client(&format!("system:node:{NODE_NAME}"), &[MASTERS]);
+    Kubelet::start(kubelet, client, node, tasks.clone())
+        .await
+        .map_err(|error| part("start the node")(io::Error::other(error)))
+}
+
+fn part(what: &'static str) -> impl FnOnce(io::Error) -> ClusterError {
+    move |source| ClusterError::Part { what, source }
 }
 
 impl Parts {
-    /// Writes the administrator's kubeconfig.
+    /// Writes the administrator's kubeconfig, whole or not at all.
     pub(super) fn write_kubeconfig(
         &self,
         paths: &Paths,
         state: &State,
     ) -> Result<(), ClusterError> {
-        use std::io::Write;
         let file = |source| ClusterError::File { path: paths.kubeconfig(), source };
         let text = self
             .api
             .admin_kubeconfig(CLUSTER_NAME, &state.api_server)
-            .map_err(|error| file(std::io::Error::other(error)))?;
+            .map_err(|error| file(io::Error::other(error)))?;
         let temporary = paths.kubeconfig().with_extension("new");
         std::fs::OpenOptions::new()
             .create(true)

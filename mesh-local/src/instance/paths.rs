@@ -42,11 +42,6 @@ impl Paths {
     }
 
 
-    /// Logs and volumes of pods.
-    pub fn pods(&self) -> PathBuf {
-        self.root.join("pods")
-    }
-
     /// Images that the user adds to the catalog.
     pub fn images(&self) -> PathBuf {
         self.root.join("images.yaml")
