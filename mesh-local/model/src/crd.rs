@@ -7,6 +7,8 @@ mod structural;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 
 use crate::builtin::{self, cannot_handle};
@@ -129,8 +131,7 @@ pub fn compile(crd: &Value) -> Result<CompiledCrd, Vec<FieldError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    compiled
-        .sort_by(|a, b| version_rank(&b.info.gvk.version).cmp(&version_rank(&a.info.gvk.version)));
+    compiled.sort_by_cached_key(|version| Reverse(version_rank(&version.info.gvk.version)));
     let name = |key: &str| text(&spec["names"][key]);
     Ok(CompiledCrd {
         group: text(&spec["group"]),
@@ -268,14 +269,14 @@ fn blocks_rules(error: &FieldError) -> bool {
 /// versions.sort_by_key(|v| std::cmp::Reverse(version_rank(v)));
 /// assert_eq!(versions, ["v10", "v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
 /// ```
-pub fn version_rank(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
-    let other = (0, 0, 0, std::cmp::Reverse(version.to_owned()));
+pub fn version_rank(version: &str) -> (u8, u64, u64, Reverse<String>) {
+    let other = (0, 0, 0, Reverse(version.to_owned()));
     let Some(rest) = version.strip_prefix('v') else { return other };
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let Ok(major) = rest[..digits].parse() else { return other };
     let stability = [("", 3), ("beta", 2), ("alpha", 1)];
     let rest = &rest[digits..];
-    let name = std::cmp::Reverse(String::new());
+    let name = Reverse(String::new());
     for (word, rank) in stability {
         match rest.strip_prefix(word) {
             Some("") if word.is_empty() => return (rank, major, 0, name),

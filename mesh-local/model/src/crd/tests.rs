@@ -1,5 +1,6 @@
 //! Definitions that are refused and why; resources that are admitted and how.
 
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use serde_json::{Value, json};
 
 use super::{CompiledCrd, compile, default_names};
@@ -312,4 +313,81 @@ fn names_are_defaulted() {
     assert_eq!(document["spec"]["names"]["singular"], "gateway");
     assert_eq!(document["spec"]["names"]["listKind"], "GatewayList");
     assert!(compile(&document).is_ok());
+}
+
+/// Any JSON value, a few levels deep, with words that schemas know.
+fn any_json() -> impl Strategy<Value = Value> {
+    let word = prop::sample::select(vec![
+        "type",
+        "object",
+        "array",
+        "items",
+        "properties",
+        "x-kubernetes-list-type",
+        "map",
+        "spec",
+        "anyOf",
+        "not",
+        "default",
+        "pattern",
+        "^a",
+        "(",
+        "rule",
+        "x-kubernetes-validations",
+        "self",
+        "metadata",
+        "additionalProperties",
+        "hosts",
+        "template",
+        "name",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(word.clone(), inner, 0..4).prop_map(|map| {
+                map.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn foreign_schemas_never_panic(schema in any_json(), object in any_json()) {
+        if let Ok(crd) = compile(&crd(schema)) {
+            let _ = crd.versions[0].admit(&mut gateway(object), None, false);
+        }
+    }
+
+    #[test]
+    fn foreign_definitions_never_panic(value in any_json(), at in 0_usize..8) {
+        let pointers = [
+            "", "/spec", "/spec/names", "/spec/versions", "/spec/versions/0", "/metadata",
+            "/spec/versions/0/schema/openAPIV3Schema", "/spec/versions/0/additionalPrinterColumns",
+        ];
+        let mut document = with(pointers[at], value);
+        default_names(&mut document);
+        let _ = compile(&document);
+    }
+
+    #[test]
+    fn admission_of_anything_is_stable(object in any_json(), spec in any_json()) {
+        let crd = compiled();
+        let version = crd.storage().unwrap();
+        let _ = version.admit(&mut object.clone(), Some(&object), true);
+        let mut once = gateway(spec);
+        if version.decode(&mut once).is_ok() {
+            let mut again = once.clone();
+            prop_assert_eq!(version.decode(&mut again).unwrap(), []);
+            prop_assert_eq!(&again, &once);
+            prop_assert_eq!(version.problems(&once, Some(&once)), []);
+        }
+    }
 }

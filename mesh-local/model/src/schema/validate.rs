@@ -262,7 +262,7 @@ fn check_object(
     }
     if node.embedded_resource {
         for name in ["apiVersion", "kind"] {
-            if !map.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+            if map.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
                 let field = trail.property(name).field();
                 errors.push(FieldError::required(&field, "must not be empty"));
             }
