@@ -61,9 +61,7 @@ impl Compiler {
         let place = path.child(RULES);
         let before = self.errors.len();
         for (index, rule) in declared.iter().enumerate() {
-            if let Err(error) = guard::check(rule, &place.index(index)) {
-                self.errors.push(error);
-            }
+            self.errors.extend(guard::problem(rule, &place.index(index)));
         }
         if self.errors.len() > before {
             return None;

@@ -14,23 +14,23 @@ const MAX_TERNARIES: usize = 48;
 /// Most operators, selections and indexings: a chain of them is a tree as deep as it is long.
 const MAX_OPERATORS: usize = 1000;
 
-/// Refuses a rule that is missing, too long or nested too deeply.
-pub(super) fn check(rule: &Value, place: &FieldPath) -> Result<(), FieldError> {
+/// What is wrong with a rule before it is parsed: missing, too long, nested too deeply.
+pub(super) fn problem(rule: &Value, place: &FieldPath) -> Option<FieldError> {
     let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
     if text("rule").trim().is_empty() {
-        return Err(FieldError::required(&place.child("rule"), "rule is not specified"));
+        return Some(FieldError::required(&place.child("rule"), "rule is not specified"));
     }
     for key in ["rule", "messageExpression"] {
         let place = place.child(key);
         if text(key).len() > MAX_LENGTH {
             let detail = format!("may not be more than {MAX_LENGTH} bytes");
-            return Err(FieldError::new(FieldErrorKind::TooLong, &place, None, detail));
+            return Some(FieldError::new(FieldErrorKind::TooLong, &place, None, detail));
         }
         if let Some(problem) = excess(text(key)) {
-            return Err(FieldError::invalid(&place, text(key), problem));
+            return Some(FieldError::invalid(&place, text(key), problem));
         }
     }
-    Ok(())
+    None
 }
 
 /// What the text has too much of. Quoted text counts too, which errs on the safe side.
@@ -67,13 +67,13 @@ pub(super) fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
 mod tests {
     use serde_json::json;
 
-    use super::check;
+    use super::problem;
     use crate::field::FieldPath;
 
     #[test]
     fn refusals() {
         let place = FieldPath::new("x");
-        let message = |rule| check(&rule, &place).unwrap_err().to_string();
+        let message = |rule| problem(&rule, &place).unwrap().to_string();
         assert_eq!(message(json!({})), "x.rule: Required value: rule is not specified");
         let long = "a".repeat(20_000);
         assert_eq!(
@@ -88,6 +88,6 @@ mod tests {
         for (text, expected) in cases {
             assert!(message(json!({"rule": text})).ends_with(expected));
         }
-        assert!(check(&json!({"rule": "self.x > 0"}), &place).is_ok());
+        assert_eq!(problem(&json!({"rule": "self.x > 0"}), &place), None);
     }
 }
