@@ -130,6 +130,7 @@ impl ApiServer {
             registry: Registry::new(),
             signer: TokenSigner::new(&credentials)?,
             credentials,
+            documents: openapi::Documents::default(),
             addresses: ServiceAddresses::new(config.services),
             node: RwLock::new(None),
             connector: RwLock::new(Arc::new(PlainConnector)),

@@ -178,6 +178,9 @@ impl Call {
 }
 
 async fn dispatch(server: &Arc<Server>, request: &Request) -> Result<Response<ResponseBody>> {
+    if let Some(text) = request.resource.deprecation() {
+        request.warn(text);
+    }
     if !matches!(request.path.subresource.as_str(), "" | "status") {
         return subresource::serve(server, request).await;
     }

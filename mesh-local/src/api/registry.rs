@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use local_model::builtin::{self, Builtin};
+use local_model::crd::{self, CompiledCrd, CompiledVersion};
 use local_model::field::{FieldError, FieldPath};
 use local_model::kind::{KindInfo, Scope};
+use local_model::openapi::{self, Served};
 use local_model::refusal::{Refusal, Subject};
 use local_model::schema::Schema;
 use local_model::table::{self, Columns};
 use local_model::{defaults, validate};
-use serde_json::Value;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 use super::convert;
 use crate::store::{ObjectKey, ResourceKey};
@@ -30,6 +33,20 @@ pub(crate) struct Resource {
 
 enum Model {
     Builtin(&'static Builtin),
+    Custom(Custom),
+}
+
+/// One version of a custom resource.
+struct Custom {
+    definition: Arc<CompiledCrd>,
+    index: usize,
+    terminating: bool,
+}
+
+impl Custom {
+    fn version(&self) -> &CompiledVersion {
+        &self.definition.versions[self.index]
+    }
 }
 
 impl Resource {
@@ -45,14 +62,58 @@ impl Resource {
         }
     }
 
+    fn custom(definition: &Arc<CompiledCrd>, index: usize, terminating: bool) -> Self {
+        let version = &definition.versions[index];
+        let info = version.info.clone();
+        Self {
+            storage: ResourceKey::new(&info.gvk.group, &info.plural),
+            list_kind: definition.list_kind.clone(),
+            columns: version.columns.clone(),
+            model: Model::Custom(Custom {
+                definition: Arc::clone(definition),
+                index,
+                terminating,
+            }),
+            info,
+        }
+    }
+
+    /// The definition behind a custom resource.
+    pub(crate) fn definition(&self) -> Option<&Arc<CompiledCrd>> {
+        match &self.model {
+            Model::Builtin(_) => None,
+            Model::Custom(custom) => Some(&custom.definition),
+        }
+    }
+
+    /// As OpenAPI describes it.
+    pub(crate) fn served(&self) -> Served<'_> {
+        let definition = match &self.model {
+            Model::Builtin(kind) => openapi::Definition::Builtin(kind),
+            Model::Custom(custom) => openapi::Definition::Custom(&custom.version().openapi),
+        };
+        Served { info: &self.info, definition }
+    }
+
+    /// The warning that every use of a deprecated version gets.
+    pub(crate) fn deprecation(&self) -> Option<&str> {
+        match &self.model {
+            Model::Builtin(_) => None,
+            Model::Custom(custom) => custom.version().deprecation.as_deref(),
+        }
+    }
+
+    /// Whether the definition is being deleted, and takes no new objects.
+    pub(crate) fn terminating(&self) -> bool {
+        matches!(&self.model, Model::Custom(custom) if custom.terminating)
+    }
+
     pub(crate) fn namespaced(&self) -> bool {
         self.info.scope == Scope::Namespaced
     }
 
     pub(crate) fn is_custom(&self) -> bool {
-        match &self.model {
-            Model::Builtin(_) => false,
-        }
+        matches!(self.model, Model::Custom(_))
     }
 
     /// The key of an object; the namespace counts only where the kind has one.
@@ -74,6 +135,7 @@ impl Resource {
     pub(crate) fn selectable(&self) -> &[String] {
         match &self.model {
             Model::Builtin(_) => &[],
+            Model::Custom(custom) => &custom.version().selectable_fields,
         }
     }
 
@@ -81,6 +143,7 @@ impl Resource {
     pub(crate) fn merge_schema(&self) -> Option<Schema> {
         match &self.model {
             Model::Builtin(kind) => Some(kind.schema()),
+            Model::Custom(_) => None,
         }
     }
 
@@ -92,14 +155,17 @@ impl Resource {
                 defaults::apply(&self.info.gvk, object);
                 Ok(unknown)
             }
+            Model::Custom(custom) => custom.version().decode(object),
         }
     }
 
     /// What is wrong with an object.
     pub(crate) fn problems(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        match &self.model {
-            Model::Builtin(_) => validate::object(&self.info.gvk, new, old),
+        let mut problems = validate::object(&self.info.gvk, new, old);
+        if let Model::Custom(custom) = &self.model {
+            problems.extend(custom.version().problems(new, old));
         }
+        problems
     }
 
     /// A stored object in this version.
@@ -111,9 +177,15 @@ impl Resource {
     }
 
     /// An object of this version as it is stored.
-    pub(crate) fn to_storage(&self, object: Value) -> Value {
+    pub(crate) fn to_storage(&self, mut object: Value) -> Value {
         match &self.model {
             Model::Builtin(_) => convert::to_storage(&self.info.gvk, object),
+            Model::Custom(custom) => {
+                if let Some(storage) = custom.definition.storage() {
+                    object["apiVersion"] = json!(storage.info.gvk.api_version());
+                }
+                object
+            }
         }
     }
 }
@@ -130,6 +202,28 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// The builtin kinds and the served versions of definitions.
+    fn build(definitions: impl Iterator<Item = (Arc<CompiledCrd>, bool)>) -> Self {
+        let mut rows = Self::default();
+        for kind in builtin::kinds() {
+            rows.add(Resource::builtin(kind));
+        }
+        let builtin_groups = rows.groups.len();
+        for (definition, terminating) in definitions {
+            for (index, version) in definition.versions.iter().enumerate() {
+                if version.served {
+                    rows.add(Resource::custom(&definition, index, terminating));
+                }
+            }
+        }
+        let custom = &mut rows.groups[builtin_groups..];
+        custom.sort();
+        for (_, versions) in custom {
+            versions.sort_by_key(|version| std::cmp::Reverse(crd::version_rank(version)));
+        }
+        rows
+    }
+
     fn add(&mut self, resource: Resource) {
         let gvk = &resource.info.gvk;
         let row = (gvk.group.clone(), gvk.version.clone(), resource.info.plural.clone());
@@ -171,16 +265,21 @@ impl Rows {
 /// The rows, replaced as a whole when custom resource definitions change.
 pub(crate) struct Registry {
     rows: ArcSwap<Rows>,
+    /// Compiled definitions by name, with the spec each was compiled from.
+    compiled: Mutex<BTreeMap<String, (Value, Arc<CompiledCrd>)>>,
+    /// Held while the rows are replaced, so that no older set of definitions wins.
+    replacing: Mutex<()>,
 }
 
 impl Registry {
     /// The builtin kinds alone.
     pub(crate) fn new() -> Self {
-        let mut rows = Rows::default();
-        for kind in builtin::kinds() {
-            rows.add(Resource::builtin(kind));
+        let rows = Rows::build(std::iter::empty());
+        Self {
+            rows: ArcSwap::from_pointee(rows),
+            compiled: Mutex::default(),
+            replacing: Mutex::default(),
         }
-        Self { rows: ArcSwap::from_pointee(rows) }
     }
 
     /// What is served now.
@@ -188,8 +287,54 @@ impl Registry {
         self.rows.load_full()
     }
 
-    /// A builtin resource by group and plural, at its only version.
+    /// One resource.
+    #[cfg(test)]
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         self.rows.load().find(group, version, plural).cloned()
+    }
+
+    /// Compiles a definition, or finds it compiled.
+    pub(crate) fn compile(&self, definition: &Value) -> Result<Arc<CompiledCrd>, Vec<FieldError>> {
+        let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+        let spec = &definition["spec"];
+        if let Some((from, compiled)) = self.compiled.lock().get(name)
+            && from == spec
+        {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = Arc::new(crd::compile(definition)?);
+        self.compiled.lock().insert(name.to_owned(), (spec.clone(), Arc::clone(&compiled)));
+        Ok(compiled)
+    }
+
+    /// Serves the builtin kinds and what `definitions` gives, which is called when no other
+    /// replacement is under way. Gives the resources that are no longer served.
+    pub(crate) fn replace(&self, definitions: impl FnOnce() -> Vec<Arc<Value>>) -> Vec<ResourceKey> {
+        let _alone = self.replacing.lock();
+        let definitions = definitions();
+        let compiled = definitions.iter().filter_map(|definition| {
+            let terminating = !definition["metadata"]["deletionTimestamp"].is_null();
+            match self.compile(definition) {
+                Ok(compiled) => Some((compiled, terminating)),
+                Err(errors) => {
+                    let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+                    tracing::error!(name, ?errors, "a stored definition cannot be served");
+                    None
+                }
+            }
+        });
+        let rows = Rows::build(compiled);
+        let names: Vec<&str> =
+            definitions.iter().filter_map(|d| d["metadata"]["name"].as_str()).collect();
+        self.compiled.lock().retain(|name, _| names.contains(&name.as_str()));
+        let before = self.rows.swap(Arc::new(rows));
+        let now = self.rows.load();
+        let mut gone: Vec<ResourceKey> = before
+            .all()
+            .filter(|old| !now.all().any(|new| new.storage == old.storage))
+            .map(|old| old.storage.clone())
+            .collect();
+        gone.dedup();
+        gone
     }
 }

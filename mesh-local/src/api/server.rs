@@ -12,6 +12,7 @@ use super::credentials::Credentials;
 use super::error::Result;
 use super::rbac::Authorizer;
 use super::registry::{Registry, Resource};
+use super::openapi::Documents;
 use super::service_address::ServiceAddresses;
 use super::token::TokenSigner;
 use crate::node_api::{Connector, NodeApi};
@@ -24,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) authorizer: Authorizer,
     pub(crate) signer: TokenSigner,
     pub(crate) credentials: Credentials,
+    pub(crate) documents: Documents,
     pub(crate) addresses: ServiceAddresses,
     pub(crate) node: RwLock<Option<Arc<dyn NodeApi>>>,
     pub(crate) connector: RwLock<Arc<dyn Connector>>,

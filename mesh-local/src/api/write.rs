@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use local_model::field::FieldError;
-use local_model::refusal::Refusal;
+use local_model::refusal::{Reason, Refusal};
 use serde_json::Value;
 
 use super::admission::{self, Operation, Review};
@@ -36,6 +36,10 @@ pub(crate) async fn admit_create(
     options: &WriteOptions,
 ) -> Result<Admitted> {
     let resource = &request.resource;
+    if resource.terminating() {
+        let message = "create not allowed while custom resource definition is terminating";
+        return Err(Refusal::new(Reason::MethodNotAllowed, message).into());
+    }
     metadata::prepare_create(resource, &mut object, Timestamp::now(), rand::random)?;
     strategy::prepare_create(resource, &mut object);
     crd_lifecycle::prepare_create(resource, &mut object);
@@ -49,7 +53,7 @@ pub(crate) async fn admit_create(
     };
     admission::mutate(server, &review, &mut object).await?;
     let lease = server.addresses.assign(server, resource, &mut object, None)?;
-    check(request, &object, None)?;
+    check(server, request, &object, None)?;
     admission::check_escalation(server, request, &object)?;
     admission::validate(server, &review, Some(&object)).await?;
     Ok(Admitted { object, lease })
@@ -66,7 +70,7 @@ pub(crate) async fn admit_update(
     let resource = &request.resource;
     strategy::prepare_update(resource, old, &mut object);
     metadata::prepare_update(resource, old, &mut object)?;
-    crd_lifecycle::prepare_update(resource, old, &mut object);
+    crd_lifecycle::prepare_update(resource, &mut object);
     let review = Review {
         request,
         operation: Operation::Update,
@@ -78,7 +82,7 @@ pub(crate) async fn admit_update(
     // A webhook's changes count for the generation too.
     metadata::prepare_update(resource, old, &mut object)?;
     let lease = server.addresses.assign(server, resource, &mut object, Some(old))?;
-    check(request, &object, Some(old))?;
+    check(server, request, &object, Some(old))?;
     admission::check_escalation(server, request, &object)?;
     admission::validate(server, &review, Some(&object)).await?;
     Ok(Admitted { object, lease })
@@ -103,14 +107,15 @@ pub(crate) async fn admit_status(
         dry_run: options.dry_run,
     };
     admission::mutate(server, &review, &mut object).await?;
-    check(request, &object, Some(old))?;
+    check(server, request, &object, Some(old))?;
     admission::validate(server, &review, Some(&object)).await?;
     Ok(Admitted { object, lease: Lease::default() })
 }
 
-fn check(request: &Request, new: &Value, old: Option<&Value>) -> Result<()> {
+fn check(server: &Server, request: &Request, new: &Value, old: Option<&Value>) -> Result<()> {
     let resource = &request.resource;
     let mut problems: Vec<FieldError> = resource.problems(new, old);
+    problems.extend(crd_lifecycle::problems(server, resource, new));
     problems.extend(old.and_then(|old| metadata::check_finalizers(old, new)));
     if problems.is_empty() {
         return Ok(());
