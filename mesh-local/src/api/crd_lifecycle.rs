@@ -88,9 +88,7 @@ pub(crate) fn problems(server: &Server, resource: &Resource, object: &Value) -> 
 
 /// Serves what the stored definitions say.
 pub(crate) fn refresh(server: &Server) {
-    let gone = server
-        .registry
-        .replace(|| server.store.list(&table(), &Selection::default()).items);
+    let gone = server.registry.replace(|| server.store.list(&table(), &Selection::default()).items);
     for resource in gone {
         server.store.end_watches(&resource);
     }

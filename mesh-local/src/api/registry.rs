@@ -69,11 +69,7 @@ impl Resource {
             storage: ResourceKey::new(&info.gvk.group, &info.plural),
             list_kind: definition.list_kind.clone(),
             columns: version.columns.clone(),
-            model: Model::Custom(Custom {
-                definition: Arc::clone(definition),
-                index,
-                terminating,
-            }),
+            model: Model::Custom(Custom { definition: Arc::clone(definition), index, terminating }),
             info,
         }
     }
@@ -309,7 +305,10 @@ impl Registry {
 
     /// Serves the builtin kinds and what `definitions` gives, which is called when no other
     /// replacement is under way. Gives the resources that are no longer served.
-    pub(crate) fn replace(&self, definitions: impl FnOnce() -> Vec<Arc<Value>>) -> Vec<ResourceKey> {
+    pub(crate) fn replace(
+        &self,
+        definitions: impl FnOnce() -> Vec<Arc<Value>>,
+    ) -> Vec<ResourceKey> {
         let _alone = self.replacing.lock();
         let definitions = definitions();
         let compiled = definitions.iter().filter_map(|definition| {

@@ -17,7 +17,11 @@ use super::server::Server;
 
 /// Lets the mutating webhooks change the object, one after the other. Those that ask for it see
 /// it again when later ones changed it. Tells whether any did.
-pub(crate) async fn mutate(server: &Server, review: &Review<'_>, object: &mut Value) -> Result<bool> {
+pub(crate) async fn mutate(
+    server: &Server,
+    review: &Review<'_>,
+    object: &mut Value,
+) -> Result<bool> {
     let hooks = config::mutating(server, review, Some(&*object));
     let mut changed = false;
     let mut again = Vec::new();
@@ -137,7 +141,9 @@ fn denied(hook: &str, status: &Value) -> ApiError {
     let text = match (message, reason) {
         (Some(message), _) => format!("admission webhook {hook:?} denied the request: {message}"),
         (None, Some(reason)) => format!("admission webhook {hook:?} denied the request: {reason}"),
-        (None, None) => format!("admission webhook {hook:?} denied the request without explanation"),
+        (None, None) => {
+            format!("admission webhook {hook:?} denied the request without explanation")
+        }
     };
     let code = status["code"]
         .as_u64()
@@ -174,11 +180,7 @@ mod tests {
                 400,
                 "admission webhook \"w\" denied the request: no",
             ),
-            (
-                json!({}),
-                403,
-                "admission webhook \"w\" denied the request without explanation",
-            ),
+            (json!({}), 403, "admission webhook \"w\" denied the request without explanation"),
             (
                 json!({"reason": "Invalid", "code": 200}),
                 403,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::builtin;
 use crate::kind::Gvk;
 
 /// What the operations of a path item act on.
@@ -12,11 +13,9 @@ pub(super) struct Target<'a> {
     pub(super) schema: &'a str,
 }
 
-const PATCH_TYPES: [&str; 3] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-];
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 
 impl Target<'_> {
     /// The path item of `path`, with an operation for each Kubernetes verb.
@@ -46,6 +45,12 @@ impl Target<'_> {
         Value::Object(item)
     }
 
+    /// kubectl picks its patch by this list; custom resources take no strategic ones.
+    fn patch_types(&self) -> impl Iterator<Item = &'static str> {
+        let strategic = builtin::find(self.gvk).map(|_| STRATEGIC_PATCH);
+        [JSON_PATCH, MERGE_PATCH].into_iter().chain(strategic)
+    }
+
     fn operation(&self, action: &str, parameters: &[(&str, &str, &str)]) -> Value {
         let Gvk { group, version, kind } = self.gvk;
         let reference = json!({"$ref": format!("#/components/schemas/{}", self.schema)});
@@ -72,9 +77,8 @@ impl Target<'_> {
                 Some(Map::from_iter([("*/*".to_owned(), json!({"schema": reference}))]))
             }
             "patch" => Some(
-                PATCH_TYPES
-                    .iter()
-                    .map(|t| ((*t).to_owned(), json!({"schema": {"type": "object"}})))
+                self.patch_types()
+                    .map(|t| (t.to_owned(), json!({"schema": {"type": "object"}})))
                     .collect(),
             ),
             _ => None,

@@ -66,7 +66,9 @@ fn locate(server: &Server, client: &Value, seconds: u64) -> Result<Place, String
     };
     let host = format!("{name}.{namespace}.svc");
     let failed = |why: String| {
-        format!("failed to call webhook: Post \"https://{host}:{port}{path}?timeout={seconds}s\": {why}")
+        format!(
+            "failed to call webhook: Post \"https://{host}:{port}{path}?timeout={seconds}s\": {why}"
+        )
     };
     let key = ObjectKey::new(namespace, name);
     let found = server
@@ -136,7 +138,8 @@ async fn exchange(
             let shown: String = text.chars().take(SHOWN).collect();
             return Err(format!("the server answered {status}: {shown}"));
         }
-        serde_json::from_slice(&body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
+        serde_json::from_slice(&body)
+            .map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))
     };
     tokio::pin!(answer);
     tokio::select! {

@@ -61,7 +61,11 @@ impl Target {
     }
 
     /// Puts a patched object back into the version of the request; its identity stays.
-    pub(super) fn restore(&self, patched: &mut Value, original: &Value) -> std::result::Result<(), String> {
+    pub(super) fn restore(
+        &self,
+        patched: &mut Value,
+        original: &Value,
+    ) -> std::result::Result<(), String> {
         if !patched["metadata"].is_object() {
             return Err("the patch does not leave an object with metadata".to_owned());
         }
@@ -174,9 +178,8 @@ impl Hook {
     /// The version a rule names: the request's own, or else another that is served.
     fn version(&self, server: &Server, review: &Review<'_>) -> Option<String> {
         let resource = &review.request.resource;
-        let matches = |version: &str| {
-            self.rules.iter().any(|rule| rule.matches(review, resource, version))
-        };
+        let matches =
+            |version: &str| self.rules.iter().any(|rule| rule.matches(review, resource, version));
         let own = &resource.info.gvk.version;
         if matches(own) {
             return Some(own.clone());

@@ -33,7 +33,8 @@ pub(super) fn request(
     let gvk = &request.resource.info.gvk;
     let plural = &request.resource.info.plural;
     let kind = |version: &str| json!({"group": gvk.group, "version": version, "kind": gvk.kind});
-    let resource = |version: &str| json!({"group": gvk.group, "version": version, "resource": plural});
+    let resource =
+        |version: &str| json!({"group": gvk.group, "version": version, "resource": plural});
     let old = review.old.map(|old| target.show(old));
     let shown = object.map(|object| target.show(object));
     let name = shown.as_ref().or(old.as_ref()).map(|o| o["metadata"]["name"].clone());
@@ -88,10 +89,7 @@ pub(super) fn read(answer: &Value, uid: &str, mutating: bool) -> Result<Outcome,
         return Err("webhook response was absent".to_owned());
     }
     if response["uid"] != uid {
-        return Err(format!(
-            "expected response.uid={uid:?}, got {:?}",
-            text(&response["uid"])
-        ));
+        return Err(format!("expected response.uid={uid:?}, got {:?}", text(&response["uid"])));
     }
     let warnings = strings(&response["warnings"]).into_iter().map(str::to_owned).collect();
     if response["allowed"] != true {
@@ -103,22 +101,28 @@ pub(super) fn read(answer: &Value, uid: &str, mutating: bool) -> Result<Outcome,
     }
     let patch = match (&response["patch"], &response["patchType"]) {
         (Value::Null, Value::Null) => None,
-        (Value::Null, _) => return Err("webhook returned response.patchType but not response.patch".to_owned()),
+        (Value::Null, _) => {
+            return Err("webhook returned response.patchType but not response.patch".to_owned());
+        }
         (Value::String(patch), kind) if mutating => {
             if kind != "JSONPatch" {
-                return Err(format!("webhook returned invalid response.patchType of {:?}", text(kind)));
+                return Err(format!(
+                    "webhook returned invalid response.patchType of {:?}",
+                    text(kind)
+                ));
             }
             Some(decode_patch(patch)?)
         }
-        _ if mutating => return Err("webhook returned a response.patch that is not base64".to_owned()),
+        _ if mutating => {
+            return Err("webhook returned a response.patch that is not base64".to_owned());
+        }
         _ => return Err("a validating webhook may not return response.patch".to_owned()),
     };
     Ok(Outcome { warnings, result: Ok(Answer { patch }) })
 }
 
 fn decode_patch(patch: &str) -> Result<Value, String> {
-    let bytes =
-        STANDARD.decode(patch).map_err(|e| format!("response.patch is not base64: {e}"))?;
+    let bytes = STANDARD.decode(patch).map_err(|e| format!("response.patch is not base64: {e}"))?;
     serde_json::from_slice(&bytes).map_err(|e| format!("response.patch is not JSON: {e}"))
 }
 
@@ -159,12 +163,16 @@ mod tests {
                 "invalid response.patchType",
             ),
             (
-                review(json!({"uid": "u", "allowed": true, "patch": "!", "patchType": "JSONPatch"})),
+                review(
+                    json!({"uid": "u", "allowed": true, "patch": "!", "patchType": "JSONPatch"}),
+                ),
                 true,
                 "not base64",
             ),
             (
-                review(json!({"uid": "u", "allowed": true, "patch": "e30=", "patchType": "JSONPatch"})),
+                review(
+                    json!({"uid": "u", "allowed": true, "patch": "e30=", "patchType": "JSONPatch"}),
+                ),
                 false,
                 "validating webhook",
             ),
