@@ -68,7 +68,11 @@ impl Worker {
         let name = pods::name(&self.pod).to_owned();
         let uid = self.pod.metadata.uid.clone();
         let retry = self.ctx.config.retry;
+        let dir = self.dirs.base().to_path_buf();
         self.jobs.spawn(async move {
+            // Whoever sees that the pod is gone finds nothing of it. What cannot be removed is
+            // complained of when the worker ends.
+            let _ = std::fs::remove_dir_all(dir);
             let params = DeleteParams {
                 grace_period_seconds: Some(0),
                 preconditions: Some(Preconditions { uid, resource_version: None }),

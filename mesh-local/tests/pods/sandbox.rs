@@ -27,6 +27,7 @@ pub(crate) const ALL: &[Case] = &[
     ("commands_run_inside", || Box::pin(commands_run_inside())),
     ("signals_and_exit_codes", || Box::pin(signals_and_exit_codes())),
     ("killing_the_pod_leaves_nothing", || Box::pin(killing_the_pod_leaves_nothing())),
+    ("kill_nine_of_the_server_ends_its_pods", || Box::pin(kill_nine_of_the_server_ends_its_pods())),
     ("dropping_the_pod_ends_it", || Box::pin(dropping_the_pod_ends_it())),
     ("capabilities_are_limited", || Box::pin(capabilities_are_limited())),
     ("the_network_is_reachable_from_the_server", || {
@@ -312,6 +313,48 @@ async fn signals_and_exit_codes() {
         }
         assert_eq!(pod.ended(&id).await, exit, "{script}");
     }
+}
+
+/// Holds a pod until this process is killed; says when it runs. `program hold <dir>`.
+pub(crate) fn hold(args: &[std::ffi::OsString]) -> std::process::ExitCode {
+    let fifo = PathBuf::from(args.get(1).expect("a path"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut pod = Pod::new().await;
+        let (id, mut spec, _) = pod.shell("sleep 1000 & sleep 1000");
+        spec.process.stdout = Some(fifo);
+        pod.sandbox.start_container(&id, spec).await.expect("sent");
+        pod.started(&id).await;
+        println!("running");
+        pod.ended(&id).await;
+    });
+    std::process::ExitCode::FAILURE
+}
+
+/// A server that is killed takes every process of its pods with it.
+async fn kill_nine_of_the_server_ends_its_pods() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("alive");
+    mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("a fifo");
+    let mut alive =
+        tokio::net::unix::pipe::OpenOptions::new().open_receiver(&fifo).expect("a pipe");
+    let mut server = std::process::Command::new(std::env::current_exe().expect("a path"))
+        .args(["program", "hold"])
+        .arg(&fifo)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = String::new();
+    let stdout = server.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut said).expect("read");
+    assert_eq!(said, "running\n");
+    server.kill().expect("killed");
+    server.wait().expect("gone");
+    // The pod's processes hold the pipe: its end is theirs.
+    let mut rest = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut alive, &mut rest).await.expect("the end");
+    assert!(rest.is_empty());
 }
 
 /// After `kill` no process and no mount of the pod is left.
