@@ -76,14 +76,6 @@ impl ApiError {
         }
     }
 
-    /// The `metav1.Status`.
-    pub(crate) fn status(&self) -> Value {
-        match self {
-            Self::Refused(refusal) => refusal.to_status(),
-            Self::Status { status, .. } => (**status).clone(),
-        }
-    }
-
     /// The response that the client sees.
     pub(crate) fn response(&self) -> Response<ResponseBody> {
         let (code, mut status) = match self {

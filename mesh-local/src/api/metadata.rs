@@ -158,9 +158,7 @@ pub(crate) fn prepare_update(resource: &Resource, old: &Value, new: &mut Value) 
 
 /// An object that is being deleted takes no new finalizers.
 pub(crate) fn check_finalizers(old: &Value, new: &Value) -> Option<FieldError> {
-    if old["metadata"].get("deletionTimestamp").is_none() {
-        return None;
-    }
+    old["metadata"].get("deletionTimestamp")?;
     let before = strings(&old["metadata"]["finalizers"]);
     let added: Vec<String> = strings(&new["metadata"]["finalizers"])
         .into_iter()

@@ -176,7 +176,6 @@ pub(crate) enum FieldValidation {
 pub(crate) struct WriteOptions {
     pub(crate) dry_run: bool,
     pub(crate) field_validation: FieldValidation,
-    pub(crate) force: Option<bool>,
 }
 
 impl WriteOptions {
@@ -194,7 +193,7 @@ impl WriteOptions {
                 return Err(invalid("fieldValidation", other, "one of Ignore, Warn, Strict"));
             }
         };
-        Ok(Self { dry_run, field_validation, force: query.maybe_flag("force")? })
+        Ok(Self { dry_run, field_validation })
     }
 }
 
@@ -226,7 +225,7 @@ mod tests {
         ] {
             assert!(ListOptions::from_query(&Query::parse(text), watch).is_err(), "{text}");
         }
-        for text in ["dryRun=Some", "fieldValidation=Loose", "force=perhaps"] {
+        for text in ["dryRun=Some", "fieldValidation=Loose"] {
             assert!(WriteOptions::from_query(&Query::parse(text)).is_err(), "{text}");
         }
         let streaming = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";

@@ -12,10 +12,11 @@ const STATUS_AT_CREATION: [&str; 1] = ["Node"];
 /// Sets what a new object starts with. Runs after metadata is complete.
 pub(crate) fn prepare_create(resource: &Resource, object: &mut Value) {
     let gvk = &resource.info.gvk;
-    if resource.info.status && !STATUS_AT_CREATION.contains(&gvk.kind.as_str()) {
-        if let Some(object) = object.as_object_mut() {
-            object.remove("status");
-        }
+    if resource.info.status
+        && !STATUS_AT_CREATION.contains(&gvk.kind.as_str())
+        && let Some(object) = object.as_object_mut()
+    {
+        object.remove("status");
     }
     match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", "Namespace") => label_namespace(object),

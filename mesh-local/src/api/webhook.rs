@@ -92,7 +92,7 @@ pub(crate) async fn validate(
         }
     }
     let answers = asked.iter().map(|(hook, target)| ask(server, review, hook, target, object));
-    join_all(answers).await.into_iter().map(|answer| answer.map(drop)).collect()
+    join_all(answers).await.into_iter().try_for_each(|answer| answer.map(drop))
 }
 
 /// Calls one webhook. `None` when it failed and may; an error when it refused, or failed and

@@ -134,7 +134,10 @@ pub(crate) fn commit_create(
     let name = part("name").to_owned();
     let key = resource.key(part("namespace"), &name);
     let stored = resource.to_storage(admitted.object);
-    match server.store.create(&resource.storage, &key, stored) {
+    let result = server.store.create(&resource.storage, &key, stored);
+    // The stored service holds its addresses from here on.
+    drop(admitted.lease);
+    match result {
         Ok(stored) => {
             server.committed(resource);
             Ok(resource.present(&stored))
@@ -160,7 +163,7 @@ pub(crate) fn commit_update(
     old: &Arc<Value>,
     admitted: Admitted,
 ) -> Result<Replaced> {
-    let object = admitted.object;
+    let Admitted { object, lease } = admitted;
     let key = key_of(resource, old);
     let expected = revision_of(old);
     if ready_to_go(&object) {
@@ -178,7 +181,10 @@ pub(crate) fn commit_update(
             _ => Replaced::Stale,
         });
     }
-    match server.store.update(&resource.storage, &key, expected, resource.to_storage(object)) {
+    let stored = resource.to_storage(object);
+    let result = server.store.update(&resource.storage, &key, expected, stored);
+    drop(lease);
+    match result {
         Ok(stored) => {
             server.committed(resource);
             Ok(Replaced::Stored(resource.present(&stored)))
