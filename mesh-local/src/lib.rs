@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod controllers;
 pub mod dns;
 pub mod host;
 pub mod instance;
