@@ -87,7 +87,7 @@ pub struct Refusal {
     /// What the user reads.
     pub message: String,
     /// The object meant, where there is one.
-    pub subject: Option<Subject>,
+    pub subject: Option<Box<Subject>>,
     /// Field errors, each a cause of the status.
     pub causes: Vec<FieldError>,
 }
@@ -101,7 +101,7 @@ impl Refusal {
     /// Adds the object meant.
     #[must_use]
     pub fn about(mut self, subject: Subject) -> Self {
-        self.subject = Some(subject);
+        self.subject = Some(Box::new(subject));
         self
     }
 

@@ -258,9 +258,7 @@ impl Collector {
         let served = {
             let kinds = self.kinds.lock();
             let mut all = kinds.followed.values().map(|known| &known.served);
-            let found =
-                all.find(|s| s.resource.group == group && s.resource.kind == owner.kind).cloned();
-            found
+            all.find(|s| s.resource.group == group && s.resource.kind == owner.kind).cloned()
         };
         let Some(served) = served else { return Ok(Some(UNKNOWN_KIND)) };
         let namespace = self.graph.lock().get(uid).map(|node| node.name.namespace.clone());

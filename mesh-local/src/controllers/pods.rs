@@ -175,7 +175,7 @@ mod tests {
             {"type": "Ready", "status": "True", "lastTransitionTime": since}]})
         };
         let running = json!({"phase": "Running"});
-        let mut pods = vec![
+        let mut pods = [
             make("old", json!("n"), ready("2025-01-01T00:00:00Z"), "0"),
             make("dear", json!("n"), ready("2025-01-01T00:00:30Z"), "5"),
             make("young", json!("n"), ready("2025-01-01T00:00:30Z"), "0"),

@@ -1,7 +1,5 @@
 //! Deployments: coming up, rolling, failing, rolling back, scaling.
 
-use std::time::Instant;
-
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::{Event, Pod},
@@ -42,19 +40,16 @@ fn condition(deployment: &Deployment, kind: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn six_deployments_come_up_together() {
     let world = World::start().await;
-    let begun = Instant::now();
     let names = ["productpage", "details", "ratings", "reviews-v1", "reviews-v2", "reviews-v3"];
     for name in names {
         world.create::<Deployment>(deployment(name, "app:1", 1)).await;
     }
     let created = world.until::<Pod>("six pods", |pods| pods.len() == 6).await;
-    let pods = begun.elapsed();
     let all = world
         .until::<Deployment>("six available deployments", |all| {
             all.len() == 6 && all.iter().all(|d| is_done(d, 1))
         })
         .await;
-    println!("pods after {pods:?}, available after {:?}", begun.elapsed());
     assert!(created.iter().all(|pod| pod.name_any().starts_with(&pod.labels()["app"])));
     for deployment in &all {
         assert_eq!(condition(deployment, "Available"), "True MinimumReplicasAvailable");
@@ -164,10 +159,8 @@ async fn a_relabelled_pod_is_released_and_taken_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_pods_come_up_in_reasonable_time() {
     let world = World::start().await;
-    let begun = Instant::now();
     world.create::<Deployment>(deployment("web", "web:1", 100)).await;
     world.until::<Deployment>("a hundred pods", |all| is_done(&all[0], 100)).await;
-    println!("a hundred pods after {:?}", begun.elapsed());
     assert_eq!(world.pods().await.len(), 100);
     world.stop().await;
 }

@@ -10,10 +10,10 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) fn namespace(root: &mut Object) {
     let Some(meta) = child(root, "metadata") else { return };
     let name = word(meta, "name").to_owned();
-    if !name.is_empty() {
-        if let Some(labels) = child(meta, "labels") {
-            labels.insert("kubernetes.io/metadata.name".to_owned(), json!(name));
-        }
+    if !name.is_empty()
+        && let Some(labels) = child(meta, "labels")
+    {
+        labels.insert("kubernetes.io/metadata.name".to_owned(), json!(name));
     }
     if let Some(status) = child(root, "status") {
         set(status, "phase", "Active");
