@@ -20,6 +20,7 @@ mod identity;
 mod metadata;
 mod negotiate;
 mod openapi;
+mod openapi_v2;
 mod query;
 mod rbac;
 mod read;

@@ -1,6 +1,7 @@
 //! All objects of the cluster, in memory, in one order of revisions: read, compare-and-swap,
 //! watch. Optionally written behind to a file.
 
+mod journal;
 mod persist;
 mod table;
 #[cfg(test)]

@@ -181,7 +181,11 @@ impl FieldError {
         let mut text = self.kind.words().to_owned();
         if let Some(value) = &self.value {
             text.push_str(": ");
-            text.push_str(&value.to_string());
+            match value {
+                // The API's own rendering of "no value".
+                Value::Null => text.push_str("\"null\""),
+                other => text.push_str(&other.to_string()),
+            }
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

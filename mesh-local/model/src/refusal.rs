@@ -197,7 +197,7 @@ impl Refusal {
                 json!({
                     "reason": cause.kind.reason(),
                     "message": cause.body(),
-                    "field": cause.field.as_str(),
+                    "field": cause.field.to_string(),
                 })
             });
             details.insert("causes".to_owned(), causes.collect());

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::body::{self, ResponseBody};
 use super::discovery;
 use super::error::{ApiError, Result};
+use super::openapi_v2;
 use super::query::Query;
 use super::server::Server;
 use super::token::TokenSigner;
@@ -34,6 +35,7 @@ pub(crate) fn serve(
         ["apis", group, version] => discovery::resource_list(&rows, group, version)?,
         ["version"] => version(),
         ["healthz" | "livez" | "readyz", rest @ ..] => return health(parts[0], rest, query),
+        ["openapi", "v2"] => return Ok(openapi_v2::serve(accept)),
         ["openapi", "v3", rest @ ..] => return server.documents.serve(&rows, rest, query, headers),
         ["openid", "v1", "jwks"] => {
             let keys = server.signer.key_set().to_string();

@@ -105,7 +105,12 @@ impl Call {
             Target::Other(path) => self.document(&user, &path),
             Target::Resource(path) => {
                 let request = self.resolve(user, path, body)?;
-                let mut response = dispatch(&server, &request).await?;
+                // Warnings are for refused requests as well: they may say why.
+                let served = dispatch(&server, &request).await;
+                let mut response = served.unwrap_or_else(|error| {
+                    tracing::debug!(message = error.message(), "refused");
+                    error.response()
+                });
                 render::add_warnings(&mut response, &request.warnings.lock());
                 Ok(response)
             }

@@ -1,5 +1,5 @@
 //! Writes the store behind to a file, on a thread of its own: what changed in the last
-//! milliseconds goes into one transaction.
+//! milliseconds goes into one transaction. Until then it is in a journal.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +14,7 @@ use redb::{
 };
 use serde_json::Value;
 
+use super::journal::{Entry, Journals};
 use super::{ObjectKey, ResourceKey, StoreError};
 
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
@@ -43,8 +44,8 @@ struct Shared {
     done: Condvar,
 }
 
-#[derive(Default)]
 struct Pending {
+    journals: Journals,
     /// Latest state per key, so the queue is bounded by the number of objects.
     dirty: BTreeMap<String, Option<Arc<Value>>>,
     /// Revision of the newest change enqueued.
@@ -63,8 +64,11 @@ impl Persister {
             catch_unwind(AssertUnwindSafe(|| load(path))).unwrap_or_else(|_| {
                 Err(StoreError::Damaged { path: path.into(), detail: "unreadable pages".into() })
             })?;
-        let state =
-            Pending { enqueued: loaded.revision, written: loaded.revision, ..Pending::default() };
+        let io = |e: std::io::Error| StoreError::Io { path: path.into(), detail: e.to_string() };
+        let (journals, left) = Journals::open(path).map_err(io)?;
+        let loaded = recover(&database, loaded, left)
+            .map_err(|detail| StoreError::Damaged { path: path.into(), detail })?;
+        let state = Pending::new(journals, loaded.revision).map_err(io)?;
         let shared = Arc::new(Shared {
             path: path.into(),
             state: Mutex::new(state),
@@ -86,8 +90,13 @@ impl Persister {
         object: Option<Arc<Value>>,
         revision: u64,
     ) {
+        let row = row(resource, key);
         let mut state = self.shared.state.lock();
-        state.dirty.insert(row(resource, key), object);
+        let entry = Entry { revision, row: row.as_str(), object: object.as_deref() };
+        if let Err(error) = state.journals.append(&entry) {
+            tracing::error!(path = %self.shared.path.display(), %error, "cannot write the journal");
+        }
+        state.dirty.insert(row, object);
         state.enqueued = revision;
         self.shared.work.notify_one();
     }
@@ -123,7 +132,7 @@ impl Drop for Persister {
 impl Shared {
     fn run(&self, database: &Database) {
         loop {
-            let (batch, revision) = {
+            let (batch, revision, journal) = {
                 let mut state = self.state.lock();
                 while state.dirty.is_empty() && !state.closing {
                     state.flush = false;
@@ -135,7 +144,7 @@ impl Shared {
                 if !state.closing && !state.flush {
                     self.work.wait_while_for(&mut state, |s| !s.closing && !s.flush, GATHER);
                 }
-                (std::mem::take(&mut state.dirty), state.enqueued)
+                (std::mem::take(&mut state.dirty), state.enqueued, state.journals.turn())
             };
             let result = write(database, &batch, revision);
             let mut state = self.state.lock();
@@ -143,6 +152,10 @@ impl Shared {
                 Ok(()) => {
                     state.written = revision;
                     state.failure = None;
+                    if let Err(error) = state.journals.clear(journal) {
+                        let path = self.path.display();
+                        tracing::error!(%path, %error, "cannot empty the journal");
+                    }
                 }
                 Err(detail) => {
                     tracing::error!(path = %self.path.display(), %detail, "cannot write the store");
@@ -160,6 +173,44 @@ impl Shared {
             self.done.notify_all();
         }
     }
+}
+
+impl Pending {
+    /// Nothing is pending: all up to `revision` is in the file, so the journals can be emptied.
+    fn new(mut journals: Journals, revision: u64) -> std::io::Result<Self> {
+        for journal in [0, 1] {
+            journals.clear(journal)?;
+        }
+        Ok(Self {
+            journals,
+            dirty: BTreeMap::new(),
+            enqueued: revision,
+            written: revision,
+            flush: false,
+            closing: false,
+            failure: None,
+        })
+    }
+}
+
+/// Brings changes that an earlier process left in its journals into the file, and into what was
+/// loaded from it.
+fn recover(
+    database: &Database,
+    loaded: Loaded,
+    left: Vec<Entry<String, Value>>,
+) -> Result<Loaded, String> {
+    let mut batch = BTreeMap::new();
+    let mut revision = loaded.revision;
+    for entry in left.into_iter().filter(|entry| entry.revision > loaded.revision) {
+        revision = entry.revision;
+        batch.insert(entry.row, entry.object.map(Arc::new));
+    }
+    if batch.is_empty() {
+        return Ok(loaded);
+    }
+    write(database, &batch, revision)?;
+    read(database).map_err(|e| e.to_string())
 }
 
 fn row(resource: &ResourceKey, key: &ObjectKey) -> String {
@@ -198,29 +249,30 @@ fn write(
 fn load(path: &Path) -> Result<(Database, Loaded), StoreError> {
     let database = Database::create(path).map_err(|e| open_error(path, &e))?;
     let damaged = |detail: String| StoreError::Damaged { path: path.into(), detail };
-    let read = || -> Result<Loaded, redb::Error> {
-        let transaction = database.begin_write()?;
-        let revision = transaction.open_table(META)?.get(REVISION)?.map_or(0, |v| v.value());
-        transaction.open_table(OBJECTS)?;
-        transaction.commit()?;
-        let mut loaded = Loaded { revision, objects: Vec::new() };
-        for entry in database.begin_read()?.open_table(OBJECTS)?.iter()? {
-            let (key, bytes) = entry?;
-            let corrupt = |what: &str| {
-                redb::Error::Corrupted(format!("the entry {:?} is not {what}", key.value()))
-            };
-            let mut parts = key.value().split(SEPARATOR);
-            let mut part = || parts.next().ok_or_else(|| corrupt("an object's key"));
-            let resource = ResourceKey::new(part()?, part()?);
-            let key = ObjectKey::new(part()?, part()?);
-            let object =
-                serde_json::from_slice(bytes.value()).map_err(|_| corrupt("a JSON object"))?;
-            loaded.objects.push((resource, key, object));
-        }
-        Ok(loaded)
-    };
-    let loaded = read().map_err(|e| damaged(e.to_string()))?;
+    let loaded = read(&database).map_err(|e| damaged(e.to_string()))?;
     Ok((database, loaded))
+}
+
+fn read(database: &Database) -> Result<Loaded, redb::Error> {
+    let transaction = database.begin_write()?;
+    let revision = transaction.open_table(META)?.get(REVISION)?.map_or(0, |v| v.value());
+    transaction.open_table(OBJECTS)?;
+    transaction.commit()?;
+    let mut loaded = Loaded { revision, objects: Vec::new() };
+    for entry in database.begin_read()?.open_table(OBJECTS)?.iter()? {
+        let (key, bytes) = entry?;
+        let corrupt = |what: &str| {
+            redb::Error::Corrupted(format!("the entry {:?} is not {what}", key.value()))
+        };
+        let mut parts = key.value().split(SEPARATOR);
+        let mut part = || parts.next().ok_or_else(|| corrupt("an object's key"));
+        let resource = ResourceKey::new(part()?, part()?);
+        let key = ObjectKey::new(part()?, part()?);
+        let object =
+            serde_json::from_slice(bytes.value()).map_err(|_| corrupt("a JSON object"))?;
+        loaded.objects.push((resource, key, object));
+    }
+    Ok(loaded)
 }
 
 fn open_error(path: &Path, error: &DatabaseError) -> StoreError {

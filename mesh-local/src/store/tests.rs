@@ -141,3 +141,33 @@ fn a_damaged_file_is_named_with_its_remedy() {
     let missing = dir.path().join("no").join("such");
     assert!(matches!(Store::open(&missing), Err(StoreError::Io { .. })));
 }
+
+#[test]
+fn changes_that_only_the_journal_holds_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cluster.redb");
+    let (kept, object) = pod("a", "kept");
+    let (gone, other) = pod("a", "gone");
+    let before = {
+        let store = Store::open(&path).unwrap();
+        store.create(&pods(), &gone, other).unwrap();
+        store.flush().unwrap();
+        store.revision()
+    };
+    let journal = std::fs::read(path.with_extension("journal0")).unwrap();
+    assert!(journal.is_empty(), "what is in the file is no longer in the journal");
+    let added = serde_json::json!(
+        { "revision": before + 1, "row": "\npods\na\nkept", "object": object }
+    );
+    let removed =
+        serde_json::json!({ "revision": before + 2, "row": "\npods\na\ngone", "object": null });
+    let stale = serde_json::json!({ "revision": 1, "row": "\npods\na\nkept", "object": null });
+    std::fs::write(path.with_extension("journal1"), format!("{added}\n{removed}\n")).unwrap();
+    std::fs::write(path.with_extension("journal0"), format!("{stale}\n{{\"cut off")).unwrap();
+    for _ in 0..2 {
+        let store = Store::open(&path).unwrap();
+        assert!(store.get(&pods(), &kept).is_some());
+        assert!(store.get(&pods(), &gone).is_none());
+        assert!(store.revision() > before + 2);
+    }
+}

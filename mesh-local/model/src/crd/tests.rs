@@ -265,7 +265,7 @@ fn refusals_read_like_the_api_server_s() {
         (
             gateway(json!({"mode": "C", "hosts": ["a"]})),
             "Gateway.example.com \"g\" is invalid: [spec.mode: Unsupported value: \"C\": supported \
-             values: \"A\", \"B\", <nil>: Invalid value: null: some validation rules were not \
+             values: \"A\", \"B\", <nil>: Invalid value: \"null\": some validation rules were not \
              checked because the object was invalid; correct the existing errors to complete \
              validation]",
         ),
