@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{ClusterConfig, ClusterError};
 use crate::api::{ApiServer, Config};
+use crate::controllers::{self, ControllerConfig};
 use crate::dns::{CLUSTER_DOMAIN, DnsServer, Upstreams};
 use crate::instance::{Paths, Progress, State};
 use crate::kubelet::Kubelet;
@@ -53,9 +54,13 @@ pub(super) async fn start(
     done("API server");
     start_services(&api, &node, tasks).await?;
     done("services and DNS");
+    let client = api.client("system:kube-controller-manager", &[MASTERS]);
+    let root_ca = api.ca_pem().to_owned();
+    let mut set = controllers::spawn(tasks, client, ControllerConfig { root_ca });
     let kubelet = start_kubelet(config, &api, node, tasks).await?;
     api.set_node(Arc::new(kubelet.clone()));
-    done("node");
+    set.synced().await;
+    done("controllers and node");
     Ok(Parts { api, kubelet })
 }
 
