@@ -125,8 +125,11 @@ fn scales_and_restarts(kubectl: &Kubectl) {
     let before = kubectl.ok(&["get", "pods", "-l", "app=details", "-o", "name"]);
     kubectl.ok(&["rollout", "restart", "deployment/details-v1"]);
     kubectl.ok(&["rollout", "status", "deployment/details-v1", "--timeout=60s"]);
-    let after = kubectl.ok(&["get", "pods", "-l", "app=details", "-o", "name"]);
-    assert!(!after.contains(before.trim()), "{before} was replaced by {after}");
+    eventually("the pod is replaced", PATIENCE, || {
+        let after = kubectl.ok(&["get", "pods", "-l", "app=details", "-o", "name"]);
+        let replaced = after.lines().count() == 1 && !after.contains(before.trim());
+        if replaced { Ok(()) } else { Err(format!("{before} and {after}")) }
+    });
     kubectl.ok(&["label", "deployment", "details-v1", "team=books"]);
     kubectl.ok(&["annotate", "deployment", "details-v1", "note=1"]);
     let found = kubectl.ok(&["get", "deploy", "-l", "team=books", "-o", "name"]);

@@ -6,14 +6,16 @@ use serde_json::json;
 
 use super::body::{self, ResponseBody};
 
-/// The media type that kubectl asks for, in protobuf.
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What kubectl accepts for protobuf.
+const ACCEPTED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What the answer is called: `@` may not stand in a media type.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const TITLE: &str = "Kubernetes";
 const VERSION: &str = "v1.33.0";
 
 /// A document without paths or definitions, in the form that `accept` names.
 pub(super) fn serve(accept: &str) -> Response<ResponseBody> {
-    if accept.contains(PROTOBUF) {
+    if accept.contains(ACCEPTED) || accept.contains(PROTOBUF) {
         return body::bytes(StatusCode::OK, PROTOBUF, protobuf());
     }
     let document = json!({
