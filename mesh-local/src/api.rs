@@ -14,6 +14,7 @@ mod delete;
 mod discovery;
 mod documents;
 mod error;
+mod event_expiry;
 mod front;
 mod handler;
 mod identity;
@@ -116,7 +117,9 @@ impl ApiServer {
     /// When store or keys cannot be used.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let keys = config.data.as_ref().map(|data| data.join(KEYS_FOLDER));
-        let credentials = Credentials::open(keys.as_deref(), &config.names, Timestamp::now())?;
+        let mut names = config.names.clone();
+        names.extend(config.services.hosts().next().map(|first| first.to_string()));
+        let credentials = Credentials::open(keys.as_deref(), &names, Timestamp::now())?;
         let store = match &config.data {
             Some(data) => {
                 let path = data.join(STORE_FILE);
@@ -131,6 +134,7 @@ impl ApiServer {
             registry: Registry::new(),
             signer: TokenSigner::new(&credentials)?,
             credentials,
+            events: event_expiry::EventExpiry::default(),
             documents: openapi::Documents::default(),
             addresses: ServiceAddresses::new(config.services),
             node: RwLock::new(None),
@@ -139,7 +143,7 @@ impl ApiServer {
             store,
         });
         crd_lifecycle::refresh(&server);
-        bootstrap::run(&server, config.address).await.map_err(StartError::Bootstrap)?;
+        bootstrap::run(&server, config.services, config.address).await.map_err(StartError::Bootstrap)?;
         Ok(Self { server, tls })
     }
 

@@ -343,3 +343,33 @@ async fn rights() {
     let bad = ["get", "pods", "--token=a.b.c"];
     assert_has(&cluster.fails(&bad, "").await, &["Unauthorized"]);
 }
+
+const VIRTUAL_SERVICE: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{headers: {end-user: {exact: jason}}}]
+    route: [{destination: {host: reviews, subset: v2}}]
+  - route: [{destination: {host: reviews, subset: v1}, weight: 100}]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_definitions_of_the_mesh_are_served() {
+    let cluster = Cluster::start().await;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/base/files/crds.yaml");
+    let applied = cluster.ok(&["apply", "-f", file], "").await;
+    assert_has(&applied, &["virtualservices.networking.istio.io created"]);
+    assert!(!cluster.ok(&["apply", "-f", file], "").await.contains("configured"));
+    cluster.ok(&["apply", "-f", "-"], VIRTUAL_SERVICE).await;
+    assert_has(&cluster.ok(&["get", "vs"], "").await, &["GATEWAYS", "HOSTS", "[\"reviews\"]"]);
+    let old =
+        cluster.ok(&["get", "virtualservices.v1alpha3.networking.istio.io", "-o", "yaml"], "");
+    assert_has(&old.await, &["apiVersion: networking.istio.io/v1alpha3", "end-user"]);
+    let bad = VIRTUAL_SERVICE.replace("weight: 100", "weights: 100");
+    let refused = cluster.fails(&["apply", "-f", "-"], &bad).await;
+    assert_has(&refused, &["unknown field \"spec.http[1].route[0].weights\""]);
+    assert_has(&cluster.ok(&["explain", "vs.spec.hosts"], "").await, &["FIELD: hosts"]);
+}

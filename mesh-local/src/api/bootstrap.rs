@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use super::handler::handle;
@@ -15,11 +16,16 @@ use super::server::Server;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Creates what is missing. `address` is where pods reach this server.
+/// Creates what is missing. The `kubernetes` service gets the first address of `services`;
+/// `address` is where pods reach this server.
 ///
 /// # Errors
 /// When an object is refused, with the server's words.
-pub(crate) async fn run(server: &Arc<Server>, address: SocketAddrV4) -> Result<(), String> {
+pub(crate) async fn run(
+    server: &Arc<Server>,
+    services: Ipv4Net,
+    address: SocketAddrV4,
+) -> Result<(), String> {
     for name in NAMESPACES {
         let namespace = json!({"metadata": {"name": name}});
         create(server, "/api/v1/namespaces", &namespace).await?;
@@ -33,16 +39,20 @@ pub(crate) async fn run(server: &Arc<Server>, address: SocketAddrV4) -> Result<(
         let class = json!({"metadata": {"name": name}, "value": value});
         create(server, "/apis/scheduling.k8s.io/v1/priorityclasses", &class).await?;
     }
-    kubernetes_service(server, address).await
+    kubernetes_service(server, services, address).await
 }
 
-async fn kubernetes_service(server: &Arc<Server>, address: SocketAddrV4) -> Result<(), String> {
+async fn kubernetes_service(
+    server: &Arc<Server>,
+    services: Ipv4Net,
+    address: SocketAddrV4,
+) -> Result<(), String> {
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "metadata": {"name": "kubernetes", "labels": labels},
         "spec": {
             "type": "ClusterIP",
-            "clusterIP": "10.96.0.1",
+            "clusterIP": services.hosts().next(),
             "ports": [
                 {"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port()},
             ],

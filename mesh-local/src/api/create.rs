@@ -1,6 +1,7 @@
 //! POST of an object to its collection.
 
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use local_model::refusal::Reason;
 
 use super::body::ResponseBody;
@@ -8,7 +9,7 @@ use super::error::Result;
 use super::query::WriteOptions;
 use super::request::Request;
 use super::server::Server;
-use super::{decode, metadata, render, write};
+use super::{admission, decode, metadata, render, write};
 
 /// How many random suffixes are tried for one `generateName`.
 const NAMES: usize = 8;
@@ -26,8 +27,13 @@ pub(crate) async fn create(server: &Server, request: &Request) -> Result<Respons
         if options.dry_run {
             return Ok(render::object(request, StatusCode::CREATED, &admitted.object));
         }
+        // Webhooks take their time: the namespace may have begun to go meanwhile.
+        admission::check_namespace(server, request, &admitted.object)?;
         match write::commit_create(server, &request.resource, admitted) {
-            Ok(stored) => return Ok(render::object(request, StatusCode::CREATED, &stored)),
+            Ok(stored) => {
+                server.events.sweep(server, &request.resource, Timestamp::now());
+                return Ok(render::object(request, StatusCode::CREATED, &stored));
+            }
             Err(error) if tries > 0 && error.reason() == Some(Reason::AlreadyExists) => {}
             Err(error) => return Err(error),
         }

@@ -17,11 +17,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
 /// Names under which clients reach the server, besides those given.
-const SERVER_NAMES: [&str; 9] = [
+const SERVER_NAMES: [&str; 8] = [
     "localhost",
     "127.0.0.1",
     "::1",
-    "10.96.0.1",
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",

@@ -118,7 +118,11 @@ impl Verb {
 #[cfg(test)]
 mod tests {
     use super::{ResourcePath, Target, Verb, target};
+    use crate::api::negotiate;
+    use crate::api::query::{ListOptions, Query, WriteOptions};
     use http::Method;
+    use percent_encoding::NON_ALPHANUMERIC;
+    use proptest::prelude::{prop_assert_eq, proptest};
 
     fn path(parts: [&str; 6]) -> Target {
         let [group, version, namespace, resource, name, subresource] = parts.map(str::to_owned);
@@ -151,6 +155,27 @@ mod tests {
             ),
         ] {
             assert_eq!(target(text), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_text_never_panics(path in ".*", query in ".*", accept in ".*") {
+            target(&path);
+            let query = Query::parse(&query);
+            let _ = ListOptions::from_query(&query, true);
+            let _ = WriteOptions::from_query(&query);
+            let _ = negotiate::accept(&accept);
+            let _ = negotiate::content(&accept);
+        }
+
+        #[test]
+        fn names_survive_the_path(namespace in "[a-z0-9-]{1,20}", name in "[ -~]{1,20}") {
+            let encoded = percent_encoding::utf8_percent_encode(&name, NON_ALPHANUMERIC);
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps/{encoded}");
+            let Target::Resource(found) = target(&path) else { panic!("{path}") };
+            prop_assert_eq!(found.namespace, namespace);
+            prop_assert_eq!(found.name, name);
         }
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::crd_lifecycle;
 use super::credentials::Credentials;
 use super::error::Result;
+use super::event_expiry::EventExpiry;
 use super::openapi::Documents;
 use super::rbac::Authorizer;
 use super::registry::{Registry, Resource};
@@ -25,6 +26,7 @@ pub(crate) struct Server {
     pub(crate) authorizer: Authorizer,
     pub(crate) signer: TokenSigner,
     pub(crate) credentials: Credentials,
+    pub(crate) events: EventExpiry,
     pub(crate) documents: Documents,
     pub(crate) addresses: ServiceAddresses,
     pub(crate) node: RwLock<Option<Arc<dyn NodeApi>>>,

@@ -130,6 +130,24 @@ fn objects_and_revisions_survive_a_restart() {
 }
 
 #[test]
+fn what_was_flushed_survives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cluster.redb");
+    let store = Store::open(&path).unwrap();
+    for n in 0..100 {
+        let (key, object) = pod("a", &format!("p{n}"));
+        store.create(&pods(), &key, object).unwrap();
+    }
+    store.flush().unwrap();
+    // The file as a kill would leave it: never closed.
+    let copy = dir.path().join("copy.redb");
+    std::fs::copy(&path, &copy).unwrap();
+    let again = Store::open(&copy).unwrap();
+    assert_eq!(again.count(&pods()), 100);
+    assert!(again.revision() > store.revision());
+}
+
+#[test]
 fn a_damaged_file_is_named_with_its_remedy() {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in [("short", &b"hello"[..]), ("long", &[0x41; 70_000][..])] {
