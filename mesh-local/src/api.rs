@@ -143,7 +143,9 @@ impl ApiServer {
             store,
         });
         crd_lifecycle::refresh(&server);
-        bootstrap::run(&server, config.services, config.address).await.map_err(StartError::Bootstrap)?;
+        bootstrap::run(&server, config.services, config.address)
+            .await
+            .map_err(StartError::Bootstrap)?;
         Ok(Self { server, tls })
     }
 

@@ -116,10 +116,10 @@ fn prepare(config: &ClusterConfig) -> Result<Privilege, ClusterError> {
     }
     // A session leader already (started by hand in a terminal of its own) is as good.
     let _leader = nix::unistd::setsid();
-    config.paths.create().map_err(|source| ClusterError::File {
-        path: config.paths.root().to_path_buf(),
-        source,
-    })?;
+    config
+        .paths
+        .create()
+        .map_err(|source| ClusterError::File { path: config.paths.root().to_path_buf(), source })?;
     Ok(become_cluster_root()?)
 }
 
@@ -129,9 +129,7 @@ fn take_lock(paths: &Paths) -> Result<lock::Held, ClusterError> {
     let held = lock::try_acquire(paths).map_err(file(paths.lock()))?;
     let held = held.ok_or_else(|| ClusterError::Running(paths.root().to_path_buf()))?;
     match std::fs::remove_file(paths.state()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(file(paths.state())(error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(paths.state())(error)),
         _ => Ok(held),
     }
 }
@@ -144,10 +142,9 @@ async fn live(
     let (trigger, _watcher) = drain::channel();
     let tasks = Tasks::new(trigger);
     let listener = listen(config.port).await?;
-    let address = listener.local_addr().map_err(|source| ClusterError::Part {
-        what: "read the API server's address",
-        source,
-    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ClusterError::Part { what: "read the API server's address", source })?;
     let parts = parts::start(&config, listener, &tasks, tell).await?;
     let state = State {
         pid: nix::unistd::getpid().as_raw(),
@@ -156,10 +153,9 @@ async fn live(
         privilege: describe(privilege).to_owned(),
     };
     parts.write_kubeconfig(&config.paths, &state)?;
-    state.save(&config.paths).map_err(|source| ClusterError::File {
-        path: config.paths.state(),
-        source,
-    })?;
+    state
+        .save(&config.paths)
+        .map_err(|source| ClusterError::File { path: config.paths.state(), source })?;
     tell(&Progress::Ready(state));
     shutdown::wait(parts, &tasks).await
 }

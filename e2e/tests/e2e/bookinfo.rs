@@ -33,7 +33,7 @@ fn walk(kubectl: &Kubectl) {
 }
 
 /// Applies Bookinfo with its node port and waits until every pod is ready.
-pub fn deploy(kubectl: &Kubectl) {
+pub(crate) fn deploy(kubectl: &Kubectl) {
     let applied = kubectl.ok(&["apply", "-f", &manifest("bookinfo.yaml")]);
     assert!(applied.contains("deployment.apps/reviews-v3 created"), "{applied}");
     kubectl.ok(&["apply", "-f", &manifest("productpage-nodeport.yaml")]);
@@ -44,14 +44,14 @@ pub fn deploy(kubectl: &Kubectl) {
 }
 
 /// The product page's port on this machine.
-pub fn node_port(kubectl: &Kubectl) -> u16 {
+pub(crate) fn node_port(kubectl: &Kubectl) -> u16 {
     let path = "jsonpath={.spec.ports[0].nodePort}";
     let port = kubectl.ok(&["get", "svc", "productpage-nodeport", "-o", path]);
     port.parse().unwrap_or_else(|_| panic!("node port {port:?}"))
 }
 
 /// Which versions of reviews answer through the product page, told apart as a reader would.
-pub fn review_versions(kubectl: &Kubectl) -> BTreeSet<&'static str> {
+pub(crate) fn review_versions(kubectl: &Kubectl) -> BTreeSet<&'static str> {
     let port = node_port(kubectl);
     let mut seen = BTreeSet::new();
     eventually("all three review versions answer", PATIENCE, || {
@@ -78,6 +78,6 @@ fn version_of(page: &str) -> Result<&'static str, String> {
 }
 
 /// A manifest of the sample, as users name it.
-pub fn manifest(name: &str) -> String {
+pub(crate) fn manifest(name: &str) -> String {
     settings::repository().join("samples/bookinfo/platform/kube").join(name).display().to_string()
 }

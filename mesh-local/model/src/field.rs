@@ -122,8 +122,8 @@ pub struct FieldError {
     pub kind: FieldErrorKind,
     /// Where.
     pub field: FieldPath,
-    /// The offending value; `None` where the message shows none.
-    pub value: Option<Value>,
+    /// The offending value; `None` where the message shows none. Boxed, to keep results small.
+    pub value: Option<Box<Value>>,
     /// What would be right.
     pub detail: String,
 }
@@ -173,7 +173,7 @@ impl FieldError {
         value: Option<Value>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, field: field.clone(), value, detail: detail.into() }
+        Self { kind, field: field.clone(), value: value.map(Box::new), detail: detail.into() }
     }
 
     /// The message without the field, as a status cause carries it.
@@ -181,7 +181,7 @@ impl FieldError {
         let mut text = self.kind.words().to_owned();
         if let Some(value) = &self.value {
             text.push_str(": ");
-            match value {
+            match &**value {
                 // The API's own rendering of "no value".
                 Value::Null => text.push_str("\"null\""),
                 other => text.push_str(&other.to_string()),

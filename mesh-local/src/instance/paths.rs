@@ -41,7 +41,6 @@ impl Paths {
         self.root.join("kubeconfig")
     }
 
-
     /// Images that the user adds to the catalog.
     pub fn images(&self) -> PathBuf {
         self.root.join("images.yaml")

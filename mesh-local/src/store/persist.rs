@@ -268,8 +268,7 @@ fn read(database: &Database) -> Result<Loaded, redb::Error> {
         let mut part = || parts.next().ok_or_else(|| corrupt("an object's key"));
         let resource = ResourceKey::new(part()?, part()?);
         let key = ObjectKey::new(part()?, part()?);
-        let object =
-            serde_json::from_slice(bytes.value()).map_err(|_| corrupt("a JSON object"))?;
+        let object = serde_json::from_slice(bytes.value()).map_err(|_| corrupt("a JSON object"))?;
         loaded.objects.push((resource, key, object));
     }
     Ok(loaded)
