@@ -211,27 +211,26 @@ impl Kubelet {
     }
 
     /// Which log a request means.
-    fn log_key(&self, request: &LogRequest) -> Result<LogKey, Refusal> {
+    fn log_key(&self, request: &LogRequest) -> Result<LogKey, Box<Refusal>> {
         let LogRequest { namespace, pod: name, container, .. } = request;
-        let pod = self.find(namespace, name).ok_or_else(|| {
-            Refusal::bad_request(format!("pod {name} does not have a host assigned"))
-        })?;
+        let refuse = |message: String| Box::new(Refusal::bad_request(message));
+        let pod = self
+            .find(namespace, name)
+            .ok_or_else(|| refuse(format!("pod {name} does not have a host assigned")))?;
         if pod::member(pod::spec(&pod), container).is_none() {
-            return Err(Refusal::bad_request(format!(
-                "container {container} is not valid for pod {name}"
-            )));
+            return Err(refuse(format!("container {container} is not valid for pod {name}")));
         }
         let uid = pod::uid(&pod);
         let run = if request.previous {
             self.ctx.logs.previous_run(uid, container).ok_or_else(|| {
-                Refusal::bad_request(format!(
+                refuse(format!(
                     "previous terminated container \"{container}\" in pod \"{name}\" not found"
                 ))
             })?
         } else {
             self.ctx.logs.latest_run(uid, container).ok_or_else(|| {
                 let reason = waiting_reason(&pod, container);
-                Refusal::bad_request(format!(
+                refuse(format!(
                     "container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"
                 ))
             })?
@@ -244,7 +243,7 @@ impl NodeApi for Kubelet {
     fn pod_logs(&self, request: LogRequest) -> BoxFuture<'static, Result<LogStream, Refusal>> {
         let kubelet = self.clone();
         async move {
-            let key = kubelet.log_key(&request)?;
+            let key = kubelet.log_key(&request).map_err(|refusal| *refusal)?;
             let options = Options {
                 follow: request.follow,
                 tail_lines: request.tail_lines,

@@ -190,7 +190,7 @@ pub async fn keep_alive(
         ticks.tick().await;
         count = count.wrapping_add(1);
         renew_lease(&client, &config.node_name).await?;
-        if count % HEARTBEAT_EVERY != 0 {
+        if !count.is_multiple_of(HEARTBEAT_EVERY) {
             continue;
         }
         match api.get_opt(&config.node_name).await? {

@@ -160,12 +160,13 @@ pub fn content(
     let mut files = Payload::new();
     if let Some(source) = &volume.config_map {
         let mode = mode_or(source.default_mode, 0o644);
-        let items = source.items.as_deref();
-        maker.config_map(&mut files, &source.name, items, source.optional, mode)?;
+        let shown = Shown::new(source.items.as_ref(), source.optional, mode);
+        maker.config_map(&mut files, &source.name, shown)?;
     } else if let Some(source) = &volume.secret {
         let mode = mode_or(source.default_mode, 0o644);
         let name = source.secret_name.as_deref().unwrap_or_default();
-        maker.secret(&mut files, name, source.items.as_deref(), source.optional, mode)?;
+        let shown = Shown::new(source.items.as_ref(), source.optional, mode);
+        maker.secret(&mut files, name, shown)?;
     } else if let Some(source) = &volume.downward_api {
         let mode = mode_or(source.default_mode, 0o644);
         maker.downward(&mut files, source.items.as_deref().unwrap_or_default(), mode)?;
@@ -186,6 +187,21 @@ pub fn content(
     Ok(Content::Files(files))
 }
 
+/// How an object's entries are shown.
+#[derive(Clone, Copy, Debug)]
+struct Shown<'a> {
+    items: Option<&'a [KeyToPath]>,
+    optional: bool,
+    mode: u32,
+}
+
+impl<'a> Shown<'a> {
+    fn new(items: Option<&'a Vec<KeyToPath>>, optional: Option<bool>, mode: u32) -> Self {
+        let items = items.map(Vec::as_slice).filter(|items| !items.is_empty());
+        Self { items, optional: optional == Some(true), mode }
+    }
+}
+
 /// All that files are made from.
 struct Maker<'a> {
     pod: &'a Pod,
@@ -202,10 +218,12 @@ impl Maker<'_> {
         mode: u32,
     ) -> Result<(), VolumeError> {
         if let Some(map) = &source.config_map {
-            self.config_map(files, &map.name, map.items.as_deref(), map.optional, mode)?;
+            let shown = Shown::new(map.items.as_ref(), map.optional, mode);
+            self.config_map(files, &map.name, shown)?;
         }
         if let Some(secret) = &source.secret {
-            self.secret(files, &secret.name, secret.items.as_deref(), secret.optional, mode)?;
+            let shown = Shown::new(secret.items.as_ref(), secret.optional, mode);
+            self.secret(files, &secret.name, shown)?;
         }
         if let Some(downward) = &source.downward_api {
             self.downward(files, downward.items.as_deref().unwrap_or_default(), mode)?;
@@ -229,30 +247,19 @@ impl Maker<'_> {
         &self,
         files: &mut Payload,
         name: &str,
-        items: Option<&[KeyToPath]>,
-        optional: Option<bool>,
-        mode: u32,
+        shown: Shown<'_>,
     ) -> Result<(), VolumeError> {
-        let optional = optional == Some(true);
         match self.objects.config_maps.get(name) {
-            Some(map) => place(files, "config", config_data(map), items, (optional, mode)),
-            None if optional => Ok(()),
+            Some(map) => place(files, "config", config_data(map), shown),
+            None if shown.optional => Ok(()),
             None => Err(VolumeError::NoObject { kind: "configmap", name: name.to_owned() }),
         }
     }
 
-    fn secret(
-        &self,
-        files: &mut Payload,
-        name: &str,
-        items: Option<&[KeyToPath]>,
-        optional: Option<bool>,
-        mode: u32,
-    ) -> Result<(), VolumeError> {
-        let optional = optional == Some(true);
+    fn secret(&self, files: &mut Payload, name: &str, shown: Shown<'_>) -> Result<(), VolumeError> {
         match self.objects.secrets.get(name) {
-            Some(secret) => place(files, "secret", secret_data(secret), items, (optional, mode)),
-            None if optional => Ok(()),
+            Some(secret) => place(files, "secret", secret_data(secret), shown),
+            None if shown.optional => Ok(()),
             None => Err(VolumeError::NoObject { kind: "secret", name: name.to_owned() }),
         }
     }
@@ -280,10 +287,10 @@ fn place(
     files: &mut Payload,
     kind: &'static str,
     data: BTreeMap<String, Vec<u8>>,
-    items: Option<&[KeyToPath]>,
-    (optional, mode): (bool, u32),
+    shown: Shown<'_>,
 ) -> Result<(), VolumeError> {
-    let Some(items) = items.filter(|items| !items.is_empty()) else {
+    let Shown { items, optional, mode } = shown;
+    let Some(items) = items else {
         for (key, value) in data {
             insert(files, &key, value, mode)?;
         }

@@ -2,6 +2,8 @@
 //! Needs root or unprivileged user namespaces (`unshare -Ur`). Has its own harness, because this
 //! very executable is started again as the pods' shim, and as a program in them.
 
+#![expect(clippy::print_stdout, reason = "a test harness reports on standard output")]
+
 mod cluster;
 mod harness;
 mod kubelet;

@@ -29,6 +29,11 @@ const REFRESH_PERCENT: u64 = 80;
 /// A token is replaced at the latest after this time.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// What a pod with a hostPath volume is told where they are not allowed.
+const HOST_PATH_REFUSED: &str = "hostPath volumes are not allowed in this cluster: pods are \
+    processes of this machine. Start the cluster with host paths allowed (read-only) if you trust \
+    its pods";
+
 /// What volumes are made from.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
@@ -89,7 +94,10 @@ impl PodVolumes {
                 Err(_) => &Tokens::new(),
             };
             let made = content(pod, wanted, objects, tokens, around.facts).map_err(failed)?;
-            self.write(pod, &wanted.name, made, around.allow_host_path, now).map_err(failed)?;
+            if matches!(made, Content::Host(_)) && !around.allow_host_path {
+                return Err(failed(VolumeError::Unsupported(HOST_PATH_REFUSED.to_owned())));
+            }
+            self.write(pod, &wanted.name, made, now).map_err(failed)?;
         }
         Ok(())
     }
@@ -121,7 +129,6 @@ impl PodVolumes {
         pod: &Pod,
         name: &str,
         made: Content,
-        allow_host_path: bool,
         now: Timestamp,
     ) -> Result<(), VolumeError> {
         let dir = self.dir.join(name);
@@ -130,12 +137,6 @@ impl PodVolumes {
             cause: err.to_string(),
         };
         match made {
-            Content::Host(_) if !allow_host_path => Err(VolumeError::Unsupported(
-                "hostPath volumes are not allowed in this cluster: pods are processes of this \
-                 machine. Start the cluster with host paths allowed (read-only) if you trust its \
-                 pods"
-                    .to_owned(),
-            )),
             Content::Host(_) => Ok(()),
             Content::Scratch { .. } => {
                 if !dir.exists() {
