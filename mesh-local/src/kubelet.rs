@@ -53,7 +53,7 @@ use self::log::reader::{self, Options};
 use self::log::{LogKey, LogStore};
 use self::node::Machine;
 use self::sources::Sources;
-use self::worker::Worker;
+use self::worker::{Update, Worker};
 use crate::node_api::{LogRequest, LogStream, NodeApi};
 use crate::sandbox::network::PodNetwork;
 
@@ -88,7 +88,9 @@ pub struct Kubelet {
 /// The pods of the node.
 #[derive(Default)]
 struct Pods {
-    by_uid: HashMap<String, watch::Sender<Option<Arc<Pod>>>>,
+    by_uid: HashMap<String, watch::Sender<Update>>,
+    /// No pod is run any more.
+    stopped: bool,
 }
 
 impl Kubelet {
@@ -135,11 +137,16 @@ impl Kubelet {
         Ok(kubelet)
     }
 
-    /// Ends every pod of the node at once; their objects stay, and run again with the next start.
+    /// Ends every pod of the node at once, for good; their objects stay, and run again under the
+    /// next kubelet. Returns when nothing of them is left.
     pub async fn stop_pods(&self) {
-        let senders: Vec<_> = self.pods.lock().by_uid.drain().map(|(_, sender)| sender).collect();
+        let senders: Vec<_> = {
+            let mut pods = self.pods.lock();
+            pods.stopped = true;
+            pods.by_uid.drain().map(|(_, sender)| sender).collect()
+        };
         for sender in &senders {
-            sender.send_replace(None);
+            sender.send_replace(Update::Stopped);
         }
         for sender in senders {
             sender.closed().await;
@@ -172,12 +179,15 @@ impl Kubelet {
         let uid = pod::uid(&pod).to_owned();
         let title = format!("pod {}/{}", pod::namespace(&pod), pod::name(&pod));
         let mut pods = self.pods.lock();
+        if pods.stopped {
+            return;
+        }
         match pods.by_uid.get(&uid) {
             Some(sender) if !sender.is_closed() => {
-                sender.send_replace(Some(Arc::new(pod)));
+                sender.send_replace(Update::Pod(Arc::new(pod)));
             }
             _ => {
-                let (sender, updates) = watch::channel(Some(Arc::new(pod)));
+                let (sender, updates) = watch::channel(Update::Pod(Arc::new(pod)));
                 if let Some(worker) = Worker::new(Arc::clone(&self.ctx), updates) {
                     pods.by_uid.insert(uid, sender);
                     self.ctx.tasks.spawn_background(title, worker.run());
@@ -188,7 +198,7 @@ impl Kubelet {
 
     fn forget(&self, uid: &str) {
         if let Some(sender) = self.pods.lock().by_uid.remove(uid) {
-            sender.send_replace(None);
+            sender.send_replace(Update::Gone);
         }
     }
 
@@ -203,7 +213,7 @@ impl Kubelet {
     /// The latest version of a pod by name.
     fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let pods = self.pods.lock();
-        let found = pods.by_uid.values().filter_map(|sender| sender.borrow().clone());
+        let found = pods.by_uid.values().filter_map(|sender| sender.borrow().pod());
         // A pod that is going may have a successor of the same name.
         found
             .filter(|pod| pod::namespace(pod) == namespace && pod::name(pod) == name)

@@ -28,7 +28,8 @@ pub struct Entry {
     /// the host's own programs.
     #[serde(default)]
     pub binary: Option<PathBuf>,
-    /// The program and first arguments when there is no `binary`; `/bin/sh` by default.
+    /// What starts: the first arguments of `binary`, or without one the program (`/bin/sh` by
+    /// default) and its first arguments. A container's `command` replaces `binary` and this.
     #[serde(default)]
     pub command: Vec<String>,
     /// Arguments unless the container gives its own.

@@ -36,8 +36,26 @@ use crate::sandbox::pod::{PodEvent, PodEvents, PodSandbox};
 /// Results of probes that may wait for the worker.
 const REPORT_QUEUE: usize = 64;
 
-/// The latest version of a pod's object; `None` once it is gone.
-pub type PodUpdates = watch::Receiver<Option<Arc<Pod>>>;
+/// The latest word on a pod.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// Its object.
+    Pod(Arc<Pod>),
+    /// Its object is gone.
+    Gone,
+    /// The kubelet stops; the pod is to be run again by the next one.
+    Stopped,
+}
+
+impl Update {
+    /// The object, while there is one.
+    pub fn pod(&self) -> Option<Arc<Pod>> {
+        match self {
+            Self::Pod(pod) => Some(Arc::clone(pod)),
+            Self::Gone | Self::Stopped => None,
+        }
+    }
+}
 
 /// A task of the worker that has come to its end.
 enum Done {
@@ -90,7 +108,7 @@ struct Live {
 /// Runs one pod.
 pub struct Worker {
     ctx: Arc<Context>,
-    updates: PodUpdates,
+    updates: watch::Receiver<Update>,
     pod: Arc<Pod>,
     state: PodState,
     dirs: PodDirs,
@@ -114,8 +132,8 @@ pub struct Worker {
 
 impl Worker {
     /// A worker for the pod in `updates`; `None` when it is gone already.
-    pub fn new(ctx: Arc<Context>, updates: PodUpdates) -> Option<Self> {
-        let pod = updates.borrow().clone()?;
+    pub fn new(ctx: Arc<Context>, updates: watch::Receiver<Update>) -> Option<Self> {
+        let pod = updates.borrow().pod()?;
         let dirs = PodDirs::new(&ctx.pods_dir(), pods::uid(&pod));
         let mut state = PodState::recover(&pod, Timestamp::now());
         state.rejected = sandbox::rejection(&pod);
@@ -225,7 +243,7 @@ impl Worker {
     async fn updated(&mut self, alive: bool) {
         let latest = self.updates.borrow_and_update().clone();
         match latest {
-            Some(pod) if alive => {
+            Update::Pod(pod) if alive => {
                 // Labels and annotations may be shown in volumes.
                 self.volumes_stale |= pod.metadata.labels != self.pod.metadata.labels
                     || pod.metadata.annotations != self.pod.metadata.annotations;
@@ -287,14 +305,16 @@ impl Worker {
         self.ctx.recorder.pod(&self.pod, container, severity, (reason, message));
     }
 
-    /// The object is gone: so is all that is left of the pod.
+    /// Ends all that is left of the pod. Its logs stay for a kubelet that runs it again.
     async fn vanish(&mut self) {
         self.jobs.shutdown().await;
         if let Some(live) = self.live.take() {
             live.sandbox.kill().await;
         }
         self.ctx.network.detach(pods::uid(&self.pod)).await;
-        self.ctx.logs.remove_pod(pods::uid(&self.pod));
+        if !matches!(*self.updates.borrow(), Update::Stopped) {
+            self.ctx.logs.remove_pod(pods::uid(&self.pod));
+        }
         if let Err(err) = std::fs::remove_dir_all(self.dirs.base())
             && err.kind() != std::io::ErrorKind::NotFound
         {

@@ -15,7 +15,7 @@ use mesh_local::kubelet::hosts::ClusterDns;
 use mesh_local::kubelet::image::Catalog;
 use mesh_local::kubelet::state::BackoffLimits;
 use mesh_local::sandbox::ShimCommand;
-use mesh_local::sandbox::network::LoopbackNetwork;
+use mesh_local::sandbox::network::{LoopbackNetwork, PodNetwork};
 use mesh_rt::drain;
 use mesh_rt::tasks::Tasks;
 use serde_json::{Value, json};
@@ -32,10 +32,17 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) kubelet: Kubelet,
     pub(crate) dir: tempfile::TempDir,
+    network: Arc<dyn PodNetwork>,
 }
 
 impl Cluster {
+    /// A cluster whose pods have only their own loopback.
     pub(crate) async fn new() -> Self {
+        Self::on(Arc::new(LoopbackNetwork::new())).await
+    }
+
+    /// A cluster on a network.
+    pub(crate) async fn on(network: Arc<dyn PodNetwork>) -> Self {
         mesh_rt::crypto::install();
         let api = ApiServer::start(Config::default()).await.expect("an API server");
         let client = api.admin_client();
@@ -46,20 +53,24 @@ impl Cluster {
         let root = json!({"metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": "CA"}});
         maps.create(&PostParams::default(), &object(root)).await.expect("a root");
         let dir = tempfile::tempdir().expect("a directory");
-        let images = format!(
-            "images:\n- repository: test/http\n  binary: {}\n  command: [program, http]\n",
-            std::env::current_exe().expect("a path").display()
-        );
+        let program = std::env::current_exe().expect("a path");
+        let entry = |role: &str| {
+            let program = program.display();
+            format!(
+                "- repository: test/{role}\n  binary: {program}\n  command: [program, {role}]\n"
+            )
+        };
+        let images = format!("images:\n{}{}", entry("http"), entry("get"));
         std::fs::write(dir.path().join("images.yaml"), images).expect("written");
-        let kubelet = start_kubelet(&client, dir.path().to_owned()).await;
+        let kubelet = start_kubelet(&client, dir.path().to_owned(), &network).await;
         api.set_node(Arc::new(kubelet.clone()));
-        Self { api, client, kubelet, dir }
+        Self { api, client, kubelet, dir, network }
     }
 
     /// Ends the kubelet with its pods, and starts another one.
     pub(crate) async fn restart(&mut self) {
         self.kubelet.stop_pods().await;
-        self.kubelet = start_kubelet(&self.client, self.dir.path().to_owned()).await;
+        self.kubelet = start_kubelet(&self.client, self.dir.path().to_owned(), &self.network).await;
         self.api.set_node(Arc::new(self.kubelet.clone()));
     }
 
@@ -185,7 +196,7 @@ trait MatchesAny: Sized {
 
 impl<F: Fn(Option<&Pod>) -> bool> MatchesAny for F where F: Condition<Pod> {}
 
-async fn start_kubelet(client: &Client, dir: PathBuf) -> Kubelet {
+async fn start_kubelet(client: &Client, dir: PathBuf, network: &Arc<dyn PodNetwork>) -> Kubelet {
     let (trigger, _) = drain::channel();
     let config = KubeletConfig {
         node_name: NODE.to_owned(),
@@ -203,8 +214,8 @@ async fn start_kubelet(client: &Client, dir: PathBuf) -> Kubelet {
         retry: Duration::from_millis(100),
         allow_host_path: false,
     };
-    let network = Arc::new(LoopbackNetwork::new());
-    let kubelet = Kubelet::start(config, client.clone(), network, Tasks::new(trigger)).await;
+    let tasks = Tasks::new(trigger);
+    let kubelet = Kubelet::start(config, client.clone(), Arc::clone(network), tasks).await;
     kubelet.expect("a kubelet")
 }
 

@@ -1,9 +1,12 @@
 //! What becomes of a pod that is bound to the node: its start, its configuration, its health.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Node as ApiNode, Pod, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use mesh_local::net::{Node, NodeConfig};
 use serde_json::json;
 
 use crate::cluster::{Cluster, NODE, container, is_ready, object};
@@ -20,12 +23,13 @@ pub(crate) const ALL: &[Case] = &[
     ("readiness_follows_the_probe", || Box::pin(readiness_follows_the_probe())),
     ("liveness_restarts", || Box::pin(liveness_restarts())),
     ("sidecars_start_first_and_stop_last", || Box::pin(sidecars_start_first_and_stop_last())),
+    ("pods_talk_over_the_node", || Box::pin(pods_talk_over_the_node())),
     ("unsupported_pods_fail_clearly", || Box::pin(unsupported_pods_fail_clearly())),
 ];
 
 async fn the_node_is_registered() {
     let cluster = Cluster::new().await;
-    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let nodes: Api<ApiNode> = Api::all(cluster.client.clone());
     let node = nodes.get(NODE).await.expect("registered");
     let status = node.status.expect("a status");
     let ready =
@@ -38,7 +42,7 @@ async fn the_node_is_registered() {
 
 async fn init_containers_then_the_others() {
     let cluster = Cluster::new().await;
-    let mount = json!([{"name": "work", "mountPath": "/work"}]);
+    let mount = json!([{"name": "work", "mountPath": "/share"}]);
     cluster
         .create(
             "steps",
@@ -46,9 +50,9 @@ async fn init_containers_then_the_others() {
                 "restartPolicy": "Never",
                 "volumes": [{"name": "work", "emptyDir": {}}],
                 "initContainers": [
-                    {"name": "one", "sh": "echo 1 > /work/a", "volumeMounts": mount},
-                    {"name": "two", "sh": "echo 2 >> /work/a; echo said", "volumeMounts": mount}],
-                "containers": [{"name": "main", "sh": "cat /work/a; hostname; exit 0",
+                    {"name": "one", "sh": "echo 1 > /share/a", "volumeMounts": mount},
+                    {"name": "two", "sh": "echo 2 >> /share/a; echo said", "volumeMounts": mount}],
+                "containers": [{"name": "main", "sh": "cat /share/a; hostname; exit 0",
                                 "volumeMounts": mount}],
             }),
         )
@@ -157,7 +161,7 @@ async fn missing_objects_hold_a_pod_up() {
                                    "env": [{"name": "A", "valueFrom": key}]}]}),
         )
         .await;
-    let waiting = |pod: &k8s_openapi::api::core::v1::Pod| {
+    let waiting = |pod: &Pod| {
         container(pod, "main")["state"]["waiting"]["reason"] == "CreateContainerConfigError"
     };
     let pod = cluster.until("waiting", waiting).await;
@@ -173,9 +177,7 @@ async fn unknown_images_say_what_to_do() {
     let cluster = Cluster::new().await;
     cluster.create("stranger", json!({"containers": [{"name": "main", "image": "nginx:1"}]})).await;
     let waiting = |reason: &'static str| {
-        move |pod: &k8s_openapi::api::core::v1::Pod| {
-            container(pod, "main")["state"]["waiting"]["reason"] == reason
-        }
+        move |pod: &Pod| container(pod, "main")["state"]["waiting"]["reason"] == reason
     };
     let pod = cluster.until("stranger", waiting("ImagePullBackOff")).await;
     let message = container(&pod, "main")["state"]["waiting"]["message"].to_string();
@@ -259,9 +261,9 @@ async fn liveness_restarts() {
 
 async fn sidecars_start_first_and_stop_last() {
     let cluster = Cluster::new().await;
-    let mount = json!([{"name": "work", "mountPath": "/work"}]);
-    let side = "echo side >> /work/log; trap 'test -e /work/done && echo last >> /work/log; \
-                cat /work/log; exit 0' TERM; sleep 0.1; touch /work/up; while :; do sleep 0.01; done";
+    let mount = json!([{"name": "work", "mountPath": "/share"}]);
+    let side = "echo side >> /share/log; trap 'test -e /share/done && echo last >> /share/log; \
+                cat /share/log; exit 0' TERM; sleep 0.1; touch /share/up; while :; do sleep 0.01; done";
     cluster
         .create(
             "pair",
@@ -270,23 +272,53 @@ async fn sidecars_start_first_and_stop_last() {
                 "volumes": [{"name": "work", "emptyDir": {}}],
                 "initContainers": [{
                     "name": "side", "restartPolicy": "Always", "sh": side, "volumeMounts": mount,
-                    "startupProbe": {"exec": {"command": ["test", "-e", "/work/up"]},
+                    "startupProbe": {"exec": {"command": ["test", "-e", "/share/up"]},
                                      "periodSeconds": 1},
                 }],
                 "containers": [{
                     "name": "main", "volumeMounts": mount,
-                    "sh": "test -e /work/up && echo main >> /work/log; touch /work/done",
+                    "sh": "test -e /share/up && echo main >> /share/log; touch /share/done",
                 }],
             }),
         )
         .await;
     let pod = cluster.phase("pair", "Succeeded").await;
     assert_eq!(container(&pod, "main")["state"]["terminated"]["exitCode"], 0);
-    let stopped = |pod: &k8s_openapi::api::core::v1::Pod| {
-        container(pod, "side")["state"]["terminated"]["exitCode"] == 0
-    };
+    let stopped = |pod: &Pod| container(pod, "side")["state"]["terminated"]["exitCode"] == 0;
     cluster.until("pair", stopped).await;
     assert_eq!(cluster.logs("pair", "side", false).await, "side\nmain\nlast\n");
+}
+
+/// With the node's network: probes come from the node, pods reach each other, and a pod that is
+/// run again keeps its address.
+async fn pods_talk_over_the_node() {
+    let node = Node::create(NodeConfig::default()).await.expect("a node");
+    let mut cluster = Cluster::on(Arc::new(node)).await;
+    cluster
+        .create(
+            "web",
+            json!({"containers": [{
+                "name": "main", "image": "test/http",
+                "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
+            }]}),
+        )
+        .await;
+    let address = |pod: &Pod| pod.status.clone().and_then(|status| status.pod_ip).expect("an IP");
+    let first = address(&cluster.ready("web").await);
+    assert!(first.starts_with("10.244."), "{first}");
+    let client = |name: &'static str, ip: &str| {
+        let container = json!({"name": "main", "image": "test/get", "args": [format!("{ip}:8080")],
+                               "command": null});
+        (name, json!({"restartPolicy": "Never", "containers": [container]}))
+    };
+    let (name, spec) = client("client", &first);
+    cluster.create(name, spec).await;
+    cluster.phase("client", "Succeeded").await;
+    assert_eq!(cluster.logs("client", "main", false).await, "HTTP/1.1 200 OK\n");
+    cluster.restart().await;
+    let again = |pod: &Pod| container(pod, "main")["restartCount"] == 1 && is_ready(pod);
+    let pod = cluster.until("web", again).await;
+    assert_eq!(address(&pod), first);
 }
 
 async fn unsupported_pods_fail_clearly() {

@@ -10,9 +10,20 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match args.first().and_then(|arg| arg.to_str()) {
         Some("http") => serve(),
+        Some("get") => get(args),
         Some("hold") => crate::sandbox::hold(args),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Prints the first line of the answer of an HTTP server: `program get <address>`.
+fn get(args: &[OsString]) -> ExitCode {
+    let address = args[1].to_str().expect("an address");
+    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
+    let answer = std::io::read_to_string(stream).expect("read");
+    println!("{}", answer.lines().next().unwrap_or_default());
+    ExitCode::SUCCESS
 }
 
 /// Answers on port 8080: 200, or 503 for `/fail` and while `/tmp/unready` exists.
