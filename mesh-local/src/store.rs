@@ -20,7 +20,7 @@ use self::table::Table;
 pub use self::table::{Change, ChangeKind};
 
 /// How many changes of one resource are kept for watches that resume.
-pub const KEPT_CHANGES: usize = 4096;
+pub const KEPT_CHANGES: usize = 1024;
 /// How far revisions jump ahead at a restart, so that no revision given out before (perhaps
 /// never written) can be taken for a current one.
 const RESTART_JUMP: u64 = 100_000;

@@ -383,3 +383,43 @@ async fn webhooks_that_ask_for_it_see_later_changes() {
     assert_eq!(made.metadata.annotations.unwrap()["labels"], "1");
     assert_eq!(hooks.paths(), ["/count", "/label", "/count"]);
 }
+
+#[tokio::test]
+async fn a_webhook_for_one_version_sees_writes_of_the_others() {
+    let (_server, client, hooks) =
+        cluster(|_, _| patch(json!([{"op": "add", "path": "/spec/seen", "value": true}]))).await;
+    let version = |name: &str, storage: bool| {
+        json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        }}})
+    };
+    let crds = "customresourcedefinitions";
+    let api = "apiextensions.k8s.io/v1";
+    let definition = json!({"metadata": {"name": "sails.example.com"}, "spec": {
+        "group": "example.com", "scope": "Cluster", "names": {"kind": "Sail", "plural": "sails"},
+        "versions": [version("v1", true), version("v1beta1", false)],
+    }});
+    create(&client, api, "CustomResourceDefinition", crds, definition).await;
+    let rules = json!([{
+        "operations": ["CREATE"], "apiGroups": ["example.com"], "apiVersions": ["v1"],
+        "resources": ["sails"],
+    }]);
+    let hook = |policy: &str| {
+        let more = json!({"matchPolicy": policy, "rules": rules});
+        webhook(&format!("{}.example.com", policy.to_lowercase()), hooks.config("/"), "", more)
+    };
+    let both = json!([hook("Exact"), hook("Equivalent")]);
+    configure(&client, "MutatingWebhookConfiguration", "both", both).await;
+    let sail = json!({"metadata": {"name": "main"}, "spec": {}});
+    create(&client, "example.com/v1beta1", "Sail", "sails", sail).await;
+    let seen = hooks.seen.lock();
+    assert_eq!(seen.len(), 1);
+    let (_, request) = &seen[0];
+    assert_eq!(request["kind"]["version"], "v1");
+    assert_eq!(request["requestKind"]["version"], "v1beta1");
+    assert_eq!(request["object"]["apiVersion"], "example.com/v1");
+    drop(seen);
+    let request = Request::get("/apis/example.com/v1/sails/main").body(Vec::new()).unwrap();
+    let stored: Value = client.request(request).await.unwrap();
+    assert_eq!(stored["spec"]["seen"], true);
+}

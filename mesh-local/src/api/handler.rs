@@ -157,8 +157,13 @@ impl Call {
         if !cluster_path && !resource.namespaced() {
             return Err(ApiError::no_such_path());
         }
-        if cluster_path && named && resource.namespaced() {
-            return Err(ApiError::no_such_path());
+        if cluster_path && resource.namespaced() {
+            if named {
+                return Err(ApiError::no_such_path());
+            }
+            if !matches!(verb, Verb::List | Verb::Watch) {
+                return Err(ApiError::method_not_allowed());
+            }
         }
         let accept = self.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
         // A log is text whatever is accepted.

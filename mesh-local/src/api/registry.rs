@@ -127,6 +127,13 @@ impl Resource {
         Subject::new(&self.info.gvk.group, &self.info.gvk.kind, name)
     }
 
+    /// Whether a replacement must say which revision it replaces.
+    pub(crate) fn needs_revision(&self) -> bool {
+        const GROUPS: [&str; 3] =
+            ["admissionregistration.k8s.io", "apiextensions.k8s.io", "coordination.k8s.io"];
+        self.is_custom() || GROUPS.contains(&self.info.gvk.group.as_str())
+    }
+
     /// Fields that a custom resource can be selected by.
     pub(crate) fn selectable(&self) -> &[String] {
         match &self.model {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
+use local_model::field::{FieldError, FieldPath};
 use local_model::patch;
 use local_model::refusal::{Reason, Refusal};
 use serde_json::Value;
@@ -21,6 +22,12 @@ pub(crate) async fn update(server: &Server, request: &Request) -> Result<Respons
     let options = WriteOptions::from_query(&request.query)?;
     let mut object = decode::object(request, options.field_validation)?;
     metadata::match_path(request, &mut object)?;
+    if request.resource.needs_revision() && revision_of(&object) == 0 {
+        let path = FieldPath::new("metadata").child("resourceVersion");
+        let error = FieldError::invalid(&path, 0, "must be specified for an update");
+        let subject = request.resource.kind_subject(&request.path.name);
+        return Err(Refusal::invalid(subject, vec![error]).into());
+    }
     replace(server, request, &options, |_| Ok(object.clone())).await
 }
 
