@@ -2,41 +2,44 @@
 
 use std::process::Command;
 
+use crate::peers::{self, Peers};
 use crate::run::{Error, say, step};
-use crate::{peers, tools, workspace};
+use crate::{tools, workspace};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test\n  \
     cargo xtask test bookinfo      only tests whose name contains `bookinfo`\n  \
-    cargo xtask test --unit        only what needs no cluster")]
+    cargo xtask test --unit        only what needs no namespaces")]
 pub struct Args {
     /// Only tests whose name contains this.
     name: Option<String>,
-    /// Only unit tests and doc-tests; no cluster is started.
+    /// Only unit tests and doc-tests; no namespace is made, no cluster started.
     #[arg(long)]
     unit: bool,
 }
 
 /// Runs the tests.
 pub fn run(args: &Args) -> Result<(), Error> {
-    tools::require(&[tools::CC, tools::NFT, tools::PYTHON, tools::NEWUIDMAP])?;
-    step("unit tests and doc-tests", &mut filtered(&["--workspace", "--exclude", "e2e"], args))?;
     if args.unit {
-        say("the end-to-end tests were left out, as --unit asks");
+        tools::require(&[tools::CC])?;
+        step("unit tests", &mut filtered(&["--workspace", "--lib", "--bins"], args))?;
+        step("doc-tests", &mut filtered(&["--workspace", "--doc"], args))?;
+        say("the tests that need namespaces or a cluster were left out, as --unit asks");
         return Ok(());
     }
+    tools::require(&[tools::CC, tools::NFT, tools::PYTHON, tools::NEWUIDMAP])?;
     let peers = peers::install()?;
+    let rest = ["--workspace", "--exclude", "e2e"];
+    step("unit tests, tests of parts, doc-tests", with(&mut filtered(&rest, args), &peers))?;
     step(
         "building the programs that the end-to-end tests run",
         cargo().args(["build", "--workspace", "--bins"]),
     )?;
     step(
         "end-to-end tests",
-        filtered(&["--package", "e2e"], args)
-            .env("LATEEN_BIN_DIR", workspace::bin_dir(false)?)
-            .env("LATEEN_KUBECTL", peers.kubectl)
-            .env("LATEEN_KUBECTL_NEWEST", peers.kubectl_newest),
+        with(&mut filtered(&["--package", "e2e"], args), &peers)
+            .env("LATEEN_BIN_DIR", workspace::bin_dir(false)?),
     )
 }
 
@@ -47,6 +50,14 @@ fn filtered(packages: &[&str], args: &Args) -> Command {
         command.arg("--").arg(name);
     }
     command
+}
+
+/// Tells tests where the peers are. Where the machine has no kubectl, the path leads to ours.
+fn with<'a>(command: &'a mut Command, peers: &Peers) -> &'a mut Command {
+    command
+        .env("LATEEN_KUBECTL", &peers.kubectl)
+        .env("LATEEN_KUBECTL_NEWEST", &peers.kubectl_newest)
+        .env("PATH", tools::path_with(peers.kubectl.parent()))
 }
 
 fn cargo() -> Command {

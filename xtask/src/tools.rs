@@ -1,5 +1,6 @@
 //! System tools that the demo and the tests need, and how to install a missing one.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::run::Error;
@@ -56,14 +57,25 @@ pub fn require(tools: &[Tool]) -> Result<(), Error> {
     }
 }
 
+/// The search path, with one more directory at its end.
+pub fn path_with(dir: Option<&Path>) -> OsString {
+    let path = search_path();
+    let dirs = std::env::split_paths(&path).chain(dir.map(PathBuf::from));
+    // A directory whose name has a colon cannot be in a search path; then it is left as it was.
+    std::env::join_paths(dirs).unwrap_or(path)
+}
+
 /// The path of a program, also in the system directories that an ordinary user's PATH lacks.
 pub fn find(program: &str) -> Option<PathBuf> {
-    #[allow(clippy::disallowed_methods, reason = "a program search is a read of PATH")]
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
+    std::env::split_paths(&search_path())
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|candidate| is_program(candidate))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a program search is a read of PATH")]
+fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_default()
 }
 
 fn is_program(path: &Path) -> bool {
@@ -80,6 +92,12 @@ mod tests {
         let tool = Tool { program: "no-such-program", purpose: "x", install: "apt-get install y" };
         let error = require(&[tool]).unwrap_err().to_string();
         assert!(error.contains("no-such-program (for x): apt-get install y"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_added_at_the_end_of_the_path() {
+        let path = path_with(Some(Path::new("/no/such")));
+        assert_eq!(std::env::split_paths(&path).last().as_deref(), Some(Path::new("/no/such")));
     }
 
     #[test]
