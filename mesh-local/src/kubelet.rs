@@ -1,8 +1,8 @@
 //! The node agent: an ordinary client of the API server that registers the node, runs the pods
 //! bound to it as processes ([`crate::sandbox`]), and reports what becomes of them.
 //!
-//! Decisions are pure ([`decide`], [`status`], [`env`], [`launch`], [`volume`]); one task per pod
-//! ([`worker`]) carries them out.
+//! Decisions are pure ([`decide`], [`status`], [`mod@env`], [`launch`], [`volume`]); one task per
+//! pod ([`worker`]) carries them out.
 //!
 //! Limits, by design: no cgroups, so resource limits shape only the QoS class, the downward API
 //! and the out-of-memory score; no `hostNetwork`, `hostPID`, `hostIPC` (refused); seccomp,

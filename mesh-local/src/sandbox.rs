@@ -2,8 +2,8 @@
 //! the server gives it.
 //!
 //! A dedicated thread of the server ([`pod`]) makes a pod's namespaces and starts this executable
-//! again as the pod's PID 1 ([`pod_init`]). That one starts [`container_init`] in a mount and pid
-//! namespace of its own for every container, and [`exec_init`] for commands inside a running
+//! again as the pod's PID 1 (`pod_init`). That one starts `container_init` in a mount and pid
+//! namespace of its own for every container, and `exec_init` for commands inside a running
 //! container. The thread's end, or the end of the control connection, ends PID 1, and the kernel
 //! then ends everything in the pod: a server that is killed leaves no process, mount or
 //! namespace behind.

@@ -1,6 +1,8 @@
 //! Who may talk to the server, over its real front: certificates, tokens, nobody; and what it
 //! keeps over a restart.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may give up like the test")]
+
 use std::path::Path;
 
 use http::Request;

@@ -1,5 +1,7 @@
 //! Admission webhooks: a real HTTPS server judges and changes what is written.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may give up like the test")]
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
