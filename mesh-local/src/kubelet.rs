@@ -208,6 +208,8 @@ impl Kubelet {
         for uid in gone {
             self.forget(&uid);
         }
+        // Pods that went while no kubelet ran.
+        self.ctx.logs.keep_pods(uids);
     }
 
     /// The latest version of a pod by name.

@@ -86,6 +86,17 @@ impl LogStore {
         let _ = std::fs::remove_dir_all(self.dir.join(pod_uid));
     }
 
+    /// Removes the logs of all pods but these.
+    pub fn keep_pods(&self, pod_uids: &[String]) {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok);
+        let known = |name: &str| pod_uids.iter().any(|uid| uid == name);
+        for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+            if !known(&name) {
+                self.remove_pod(&name);
+            }
+        }
+    }
+
     /// The progress of a run that this server writes; `None` for a log of an earlier server.
     fn tip(&self, key: &LogKey) -> Option<watch::Receiver<Tip>> {
         self.growing.lock().get(key).cloned()

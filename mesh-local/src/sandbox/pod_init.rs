@@ -338,13 +338,24 @@ fn prepare(setup: &PodSetup) -> Result<Vec<String>, StepError> {
         mounts::filesystem("tmpfs", &dir.path, flags, &options)?;
     }
     let mut warnings = Vec::new();
+    for (name, value) in &setup.usual_sysctls {
+        let _ = set_sysctl(name, value);
+    }
     for (name, value) in &setup.sysctls {
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        if let Err(err) = std::fs::write(&path, value) {
+        if let Err(err) = set_sysctl(name, value) {
             warnings.push(format!("sysctl {name}={value} is not set: {err}"));
         }
     }
     Ok(warnings)
+}
+
+/// Sets a kernel setting of the network namespace. Others belong to the whole machine.
+fn set_sysctl(name: &str, value: &str) -> std::io::Result<()> {
+    let sound = name.starts_with("net.") && !name.contains('/') && !name.contains("..");
+    if !sound {
+        return Err(std::io::Error::other("only settings below net. belong to a pod"));
+    }
+    std::fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value)
 }
 
 /// Starts this executable in another role.

@@ -15,8 +15,11 @@ pub struct PodSetup {
     /// Memory-backed directories to mount, seen by this pod only (`emptyDir` with medium
     /// `Memory`, and `/dev/shm`).
     pub memory_dirs: Vec<MemoryDir>,
-    /// Namespaced kernel settings, such as `net.ipv4.ip_unprivileged_port_start`.
+    /// Namespaced kernel settings, such as `net.ipv4.ip_unprivileged_port_start`. One that cannot
+    /// be set is warned of.
     pub sysctls: BTreeMap<String, String>,
+    /// Settings that are only a convenience: nobody hears of a failure.
+    pub usual_sysctls: BTreeMap<String, String>,
     /// All containers share one pid namespace (`shareProcessNamespace`).
     pub share_processes: bool,
 }

@@ -36,7 +36,7 @@ async fn read(store: &Arc<LogStore>, run: u32, options: Options) -> String {
 async fn both_streams_are_written_and_read() {
     let (_dir, store) = store();
     let writer = LogWriter::create(&store, &key(0), ROTATE_BYTES).expect("created");
-    writer.pump(&b"one\ntwo"[..], &b"err\n"[..], epoch).await;
+    writer.pump(&b"one\ntwo\n"[..], &b"err\n"[..], epoch).await;
     let mut text: Vec<String> =
         read(&store, 0, Options::default()).await.lines().map(str::to_owned).collect();
     text.sort();
@@ -105,6 +105,8 @@ async fn runs_are_numbered_and_pruned() {
     assert_eq!((store.latest_run("u", "c"), store.previous_run("u", "c")), (Some(2), Some(1)));
     store.prune("u", "c");
     assert!(!store.path(&key(0)).exists() && store.path(&key(1)).exists());
-    store.remove_pod("u");
+    store.keep_pods(&["u".to_owned()]);
+    assert_eq!(store.latest_run("u", "c"), Some(2));
+    store.keep_pods(&[]);
     assert_eq!(store.latest_run("u", "c"), None);
 }

@@ -360,7 +360,7 @@ impl Worker {
             network: Arc::clone(&self.ctx.network),
             pod_uid: pods::uid(&self.pod).to_owned(),
             address: *self.state.ips.first()?,
-            commands: self.live.as_ref()?.commands.clone(),
+            commands: Some(self.live.as_ref()?.commands.clone()),
             container: Arc::new(member.container.clone()),
         })
     }

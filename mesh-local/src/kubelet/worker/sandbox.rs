@@ -266,7 +266,8 @@ fn setup(pod: &Pod, dirs: &PodDirs, volumes: &PodVolumes) -> PodSetup {
     PodSetup {
         hostname: pods::hostname(pod),
         memory_dirs,
-        sysctls: usual.into_iter().chain(asked).collect(),
+        sysctls: asked.collect(),
+        usual_sysctls: usual.into_iter().collect(),
         share_processes: spec.share_process_namespace == Some(true),
     }
 }
