@@ -24,7 +24,7 @@ pub(super) async fn take<O, K>(
     selector: &Labels,
 ) -> Result<Vec<Arc<K>>, Error>
 where
-    O: Resource<DynamicType = ()>,
+    O: Kind + Resource<Scope = NamespaceResourceScope>,
     K: Kind + Resource<Scope = NamespaceResourceScope>,
 {
     let namespace = owner.namespace().unwrap_or_default();
@@ -32,7 +32,11 @@ where
     let mut owned = claims.owned;
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let reference = owners::controller_reference(owner);
-    for object in claims.adopt {
+    let adopt = match claims.adopt.is_empty() || may_adopt(client, owner).await? {
+        true => claims.adopt,
+        false => Vec::new(),
+    };
+    for object in adopt {
         let patch = owners::adoption(&reference, &object.uid().unwrap_or_default());
         if let Some(adopted) = send(&api, cache, &object.name_any(), patch).await? {
             owned.push(adopted);
@@ -43,6 +47,20 @@ where
         send(&api, cache, &object.name_any(), patch).await?;
     }
     Ok(owned)
+}
+
+/// Asks the API whether the owner is still there and stays. The cache may lag behind a deletion
+/// that has just set these objects free on purpose.
+async fn may_adopt<O>(client: &Client, owner: &O) -> Result<bool, Error>
+where
+    O: Kind + Resource<Scope = NamespaceResourceScope>,
+{
+    let api: Api<O> = Api::namespaced(client.clone(), &owner.namespace().unwrap_or_default());
+    let found = api.get_metadata_opt(&owner.name_any()).await;
+    let found = found.map_err(Error::api("reading an owner"))?;
+    Ok(found.is_some_and(|found| {
+        found.metadata.uid == owner.uid() && found.metadata.deletion_timestamp.is_none()
+    }))
 }
 
 async fn send<K: Kind>(

@@ -1,6 +1,10 @@
 //! Garbage collection: what lost its owners goes, in the way its owner's deletion asked for.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt;
 use k8s_openapi::{
@@ -45,6 +49,8 @@ pub(super) struct Collector {
     queue: Arc<Queue<String>>,
     graph: Mutex<Graph>,
     kinds: Mutex<Kinds>,
+    /// Objects that have an owner of a kind not followed yet.
+    unsure: Mutex<HashSet<String>>,
     /// Wakes the task that follows what kinds are served.
     changed: Arc<Notify>,
     /// Where namespaces being deleted wait for what is in them to go.
@@ -75,6 +81,7 @@ impl Collector {
             queue: Queue::new(),
             graph: Mutex::default(),
             kinds: Mutex::default(),
+            unsure: Mutex::default(),
             changed,
             namespaces,
         })
@@ -87,15 +94,27 @@ impl Collector {
         tasks: Tasks,
         ready: watch::Sender<bool>,
     ) -> Result<(), Error> {
+        let mut patience = Quick::default();
         loop {
             let served = catalog::discover(&self.context.client).await?;
+            let complete = self.context.definitions.all().iter().all(|d| is_among(d, &served));
             let listed = self.update(&tasks, served);
             for mut first in listed {
                 // A watch that ended lists nothing any more.
                 let _listed = first.wait_for(|done| *done).await;
             }
+            // What new kinds own can be judged now.
+            let unsure = std::mem::take(&mut *self.unsure.lock());
+            self.queue.add_all(unsure);
             ready.send_replace(true);
-            self.changed.notified().await;
+            if complete {
+                patience = Quick::default();
+                self.changed.notified().await;
+            } else {
+                // A definition is seen a little before its kind is served.
+                let wait = patience.next().unwrap_or(UNKNOWN_KIND);
+                let _early = tokio::time::timeout(wait, self.changed.notified()).await;
+            }
         }
     }
 
@@ -260,7 +279,10 @@ impl Collector {
             let mut all = kinds.followed.values().map(|known| &known.served);
             all.find(|s| s.resource.group == group && s.resource.kind == owner.kind).cloned()
         };
-        let Some(served) = served else { return Ok(Some(UNKNOWN_KIND)) };
+        let Some(served) = served else {
+            self.unsure.lock().insert(uid.to_owned());
+            return Ok(Some(UNKNOWN_KIND));
+        };
         let namespace = self.graph.lock().get(uid).map(|node| node.name.namespace.clone());
         let Some(namespace) = namespace else { return Ok(None) };
         if served.namespaced && namespace.is_empty() {
@@ -277,6 +299,20 @@ impl Collector {
         // An owner that exists comes by its own watch.
         Ok(None)
     }
+}
+
+/// Whether the kind that a definition defines is served, as far as it is to be.
+fn is_among(definition: &CustomResourceDefinition, served: &[Served]) -> bool {
+    let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let established =
+        conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True");
+    let spec = &definition.spec;
+    !established
+        || definition.metadata.deletion_timestamp.is_some()
+        || !spec.versions.iter().any(|version| version.served)
+        || served.iter().any(|known| {
+            known.resource.group == spec.group && known.resource.plural == spec.names.plural
+        })
 }
 
 fn is_leaving(namespaces: &Cache<Namespace>, name: &str) -> bool {
