@@ -59,8 +59,7 @@ async fn listener() -> (TcpListener, u16) {
 }
 
 /// Runs a server beside a check.
-async fn beside<T>(server: BoxFuture<'_, ()>, check: impl Future<Output = T>) -> T {
-    let check = Box::pin(check);
+async fn beside<T>(server: BoxFuture<'_, ()>, check: BoxFuture<'_, T>) -> T {
     tokio::select! {
         result = check => result,
         () = server.then(|()| std::future::pending()) => unreachable!("pending"),
@@ -132,7 +131,7 @@ async fn any_certificate_will_do() {
         stream.shutdown().await.expect("closed");
     };
     let probe = json!({"httpGet": {"scheme": "HTTPS", "port": port}});
-    beside(Box::pin(server), ask(probe)).await.expect("the certificate does not matter");
+    beside(server.boxed(), ask(probe).boxed()).await.expect("the certificate does not matter");
 }
 
 #[tokio::test]
@@ -166,7 +165,7 @@ async fn grpc_health() {
             let _ = serving.serve_connection(TokioIo::new(stream), service).await;
         };
         let probe = json!({"grpc": {"port": port, "service": service}});
-        assert_eq!(beside(Box::pin(server), ask(probe)).await, expected);
+        assert_eq!(beside(server.boxed(), ask(probe).boxed()).await, expected);
     }
 }
 
