@@ -215,4 +215,22 @@ mod tests {
             assert!(found.contains(want), "{want} missing in\n{found}");
         }
     }
+
+    #[test]
+    fn arrows_inside_a_crate_are_found_in_code_and_not_in_comments() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("part")).unwrap();
+        let source = "//! Part.\n// crate::other::Y is not named.\nuse crate::other::X;\n";
+        std::fs::write(dir.path().join("part/a.rs"), source).unwrap();
+        let rule = |from: &str| Inside {
+            from: from.to_owned(),
+            to: vec!["other".to_owned()],
+            reason: "parts are apart".to_owned(),
+        };
+        let found = inside_arrows(dir.path(), &[rule("part")]).unwrap();
+        assert_eq!(found, ["part/a.rs:3: must not name other: parts are apart"]);
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        let found = inside_arrows(dir.path(), &[rule("empty")]).unwrap();
+        assert!(found[0].contains("no file is under empty"), "{found:?}");
+    }
 }
