@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use mesh_local::instance::Paths;
+
 /// Exit code of a command that was used wrongly, as clap's own.
 const USAGE: u8 = 2;
 
@@ -53,6 +55,14 @@ impl Error {
     /// An error about a file.
     pub fn file(what: impl Into<String>, source: std::io::Error) -> Self {
         Self::File { what: what.into(), source }
+    }
+
+    /// A cluster's data could not be deleted; naming a directory of something else is misuse.
+    pub fn purge(paths: &Paths, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::InvalidInput {
+            return Self::Usage(source.to_string());
+        }
+        Self::file(format!("delete {}", paths.root().display()), source)
     }
 
     /// The process's exit code.

@@ -10,4 +10,4 @@ pub mod stop;
 pub use paths::Paths;
 pub use start::{Progress, StartError, StartOptions, start};
 pub use state::State;
-pub use stop::{StopError, Stopped, stop};
+pub use stop::{StopError, Stopped, purge, stop};

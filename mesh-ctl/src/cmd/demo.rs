@@ -55,10 +55,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
 
 fn stop(paths: &Paths) -> Result<(), Error> {
     instance::stop(paths, STOP_PATIENCE)?;
-    if paths.lock().exists() {
-        std::fs::remove_dir_all(paths.root())
-            .map_err(|error| Error::file(format!("delete {}", paths.root().display()), error))?;
-    }
+    instance::purge(paths).map_err(|error| Error::purge(paths, error))?;
     output::line("The demo has stopped.");
     Ok(())
 }

@@ -67,6 +67,19 @@ pub fn stop(paths: &Paths, patience: Duration) -> Result<Stopped, StopError> {
     Err(StopError::Stuck(state.pid))
 }
 
+/// Deletes the data of a cluster that does not run; says whether there were any. A directory
+/// that holds no cluster of ours is an error, and is left alone.
+pub fn purge(paths: &Paths) -> io::Result<bool> {
+    if !paths.root().exists() {
+        return Ok(false);
+    }
+    if !paths.lock().exists() {
+        let text = format!("{} holds no local cluster", paths.root().display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    std::fs::remove_dir_all(paths.root()).map(|()| true)
+}
+
 fn signal(pid: i32, signal: Signal) -> Result<(), StopError> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -83,6 +96,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let stopped = stop(&Paths::new(dir.path()), Duration::ZERO).unwrap();
         assert_eq!(stopped, Stopped::WasNotRunning);
+    }
+
+    #[test]
+    fn only_a_cluster_s_data_are_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path().join("cluster"));
+        assert!(!purge(&paths).unwrap());
+        paths.create().unwrap();
+        let error = purge(&paths).unwrap_err().to_string();
+        assert!(error.contains("holds no local cluster"), "{error}");
+        drop(lock::try_acquire(&paths).unwrap());
+        assert!(purge(&paths).unwrap());
+        assert!(!paths.root().exists());
     }
 
     #[test]

@@ -32,14 +32,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         Stopped::Gracefully => "The local cluster has stopped.",
         Stopped::Killed => "The local cluster did not end in time and was killed.",
     });
-    if args.purge && paths.root().exists() {
-        // A directory that holds no cluster of ours is left alone.
-        if !paths.lock().exists() {
-            let text = format!("{} holds no local cluster", paths.root().display());
-            return Err(Error::Usage(text));
-        }
-        std::fs::remove_dir_all(paths.root())
-            .map_err(|error| Error::file(format!("delete {}", paths.root().display()), error))?;
+    if args.purge && instance::purge(&paths).map_err(|error| Error::purge(&paths, error))? {
         output::line("Its data has been deleted.");
     }
     Ok(())
