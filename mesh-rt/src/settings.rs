@@ -17,6 +17,37 @@ mod duration;
 pub trait EnvSource {
     /// The value of `name`; `None` when it is not set.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// All variables whose name begins with `prefix`, sorted by name.
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String>;
+}
+
+/// Settings over others: those of `over` win.
+pub struct Layered<'a> {
+    /// What counts where `over` has nothing.
+    pub base: &'a dyn EnvSource,
+    /// What wins.
+    pub over: BTreeMap<String, String>,
+}
+
+impl EnvSource for Layered<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.over.get(name).cloned().or_else(|| self.base.get(name))
+    }
+
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        let mut all = self.base.with_prefix(prefix);
+        all.extend(EnvSource::with_prefix(&self.over, prefix));
+        all
+    }
+}
+
+fn having_prefix<'a>(
+    entries: impl Iterator<Item = (&'a str, &'a str)>,
+    prefix: &str,
+) -> BTreeMap<String, String> {
+    let matching = entries.filter(|(name, _)| name.starts_with(prefix));
+    matching.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The process environment. A value that is not UTF-8 is read with replacement characters, so that
@@ -29,11 +60,22 @@ impl EnvSource for ProcessEnv {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
     }
+
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        let all = std::env::vars_os();
+        let all = all.map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+        let matching = all.filter(|(name, _)| name.starts_with(prefix));
+        matching.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect()
+    }
 }
 
 impl EnvSource for BTreeMap<String, String> {
     fn get(&self, name: &str) -> Option<String> {
         BTreeMap::get(self, name).cloned()
+    }
+
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        having_prefix(self.iter().map(|(name, value)| (name.as_str(), value.as_str())), prefix)
     }
 }
 
@@ -41,11 +83,19 @@ impl EnvSource for HashMap<String, String> {
     fn get(&self, name: &str) -> Option<String> {
         HashMap::get(self, name).cloned()
     }
+
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        having_prefix(self.iter().map(|(name, value)| (name.as_str(), value.as_str())), prefix)
+    }
 }
 
 impl<const N: usize> EnvSource for [(&str, &str); N] {
     fn get(&self, name: &str) -> Option<String> {
         self.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        having_prefix(self.iter().copied(), prefix)
     }
 }
 
@@ -213,6 +263,12 @@ impl<'a> Settings<'a> {
     #[must_use]
     pub fn parsed<T: FromStr>(&self, name: &str, accepted: &str) -> Option<T> {
         self.with(name, accepted, |text| text.parse().ok())
+    }
+
+    /// All variables whose name begins with `prefix`, sorted by name.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        self.source.with_prefix(prefix)
     }
 
     /// Reports `name` as bad: for checks across several settings.

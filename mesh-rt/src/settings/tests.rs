@@ -59,3 +59,16 @@ fn a_required_setting_must_be_set() {
     let report = settings.finish().unwrap_err().to_string();
     assert!(report.ends_with("ID is not set: expected the pod's name"), "{report}");
 }
+
+#[test]
+fn layers_win_by_name_and_prefixes_gather() {
+    let base = [("META_A", "1"), ("META_B", "2"), ("OTHER", "3")];
+    let over = BTreeMap::from([("META_B".to_owned(), "two".to_owned())]);
+    let layered = Layered { base: &base, over };
+    let settings = Settings::new(&layered);
+    assert_eq!(settings.optional("META_B").as_deref(), Some("two"));
+    assert_eq!(settings.optional("OTHER").as_deref(), Some("3"));
+    let gathered: Vec<_> = settings.with_prefix("META_").into_iter().collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(gathered, [pair("META_A", "1"), pair("META_B", "two")]);
+}
