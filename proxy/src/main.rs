@@ -1,21 +1,21 @@
 //! `proxy`: from the command line to the process frame.
 
 mod app;
+mod cli;
+mod listener;
+mod settings;
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::Parser;
+use mesh_api::node::NodeType;
 use mesh_rt::process::{self, Component};
-use mesh_rt::settings::ProcessEnv;
+use mesh_rt::settings::{Layered, ProcessEnv, Settings};
 
-/// The data plane: sidecar and gateway.
-///
-/// Settings come from the environment: ADMIN_ADDR, LOG_LEVEL, LOG_FORMAT, WORKER_THREADS,
-/// TERMINATION_DRAIN_DURATION, OTEL_EXPORTER_OTLP_ENDPOINT.
-#[derive(Parser)]
-#[command(version)]
-struct Args {}
+use crate::cli::{Cli, Command, RunArgs};
 
 const COMPONENT: Component = Component {
     name: "proxy",
@@ -23,7 +23,36 @@ const COMPONENT: Component = Component {
     admin: Some(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15000)),
 };
 
+/// Threads of the control plane client and admin; traffic has workers of its own.
+const CONTROL_THREADS: &str = "2";
+
 fn main() -> ExitCode {
-    Args::parse();
-    process::run(COMPONENT, &ProcessEnv, |_settings| (), app::start)
+    match Cli::parse().command {
+        Command::Sidecar(args) => run(NodeType::Sidecar, &args),
+        Command::Gateway(args) => run(NodeType::Router, &args),
+        Command::Drain(args) => match cli::drain(args.port) {
+            Ok(answer) => say(&answer, ExitCode::SUCCESS),
+            Err(error) => say(&format!("proxy drain: {error}\n"), ExitCode::FAILURE),
+        },
+    }
+}
+
+fn run(role: NodeType, args: &RunArgs) -> ExitCode {
+    let flags = Layered { base: &ProcessEnv, over: args.variables() };
+    let own = Settings::new(&flags);
+    let settings = settings::read(&own, role, args);
+    if let Err(bad) = own.finish() {
+        return say(&format!("proxy: {bad}\n"), ExitCode::FAILURE);
+    }
+    let control = ("WORKER_THREADS".to_owned(), CONTROL_THREADS.to_owned());
+    let over: BTreeMap<_, _> =
+        settings::frame_variables(&settings).into_iter().chain([control]).collect();
+    let frame = Layered { base: &flags, over };
+    process::run(COMPONENT, &frame, |_| settings, app::start)
+}
+
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    // Nobody is left to tell if standard error is closed.
+    let _written = std::io::stderr().write_all(text.as_bytes());
+    code
 }

@@ -1,0 +1,3 @@
+//! From an accepted socket to a chosen filter chain.
+
+pub(crate) mod inspect;
