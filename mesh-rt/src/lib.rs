@@ -2,8 +2,9 @@
 //!
 //! [`process::run`] is the frame of a `main`. Inside it, [`settings`] reads the environment once,
 //! [`tasks`] is the only place that spawns, [`drain`] and [`readiness`] say when the process may
-//! stop and when it may be used, [`admin`] shows it, [`crypto`] is the one TLS provider and
-//! [`grpc`] and [`http_server`] are the bounded servers over it.
+//! stop and when it may be used, [`admin`] shows it, [`crypto`] is the one TLS provider,
+//! [`grpc`] and [`http_server`] are the bounded servers over it, and [`identity`] keeps the
+//! certificate they prove themselves with.
 
 pub mod admin;
 pub mod backoff;
@@ -13,6 +14,7 @@ pub mod drain;
 pub mod files;
 pub mod grpc;
 pub mod http_server;
+pub mod identity;
 pub mod metrics;
 mod names;
 pub mod net;

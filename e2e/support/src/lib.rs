@@ -3,6 +3,8 @@
 //! Everything here fails loudly: a missing program is an error with its install line, and a
 //! fixture that cannot clean up says so.
 
+pub mod ca;
+pub mod ca_server;
 pub mod cluster;
 pub mod eventually;
 pub mod http;
