@@ -11,12 +11,13 @@ use prost_reflect::DescriptorPool;
 use prost_reflect::prost_types::FileDescriptorSet;
 
 /// Ours, relative to `proto/`.
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "istio/authorization.proto",
     "istio/ca.proto",
     "istio/nds.proto",
     "istio/proxy_config.proto",
     "istio/workload.proto",
+    "lateen/config_report.proto",
     "udpa/type/v1/typed_struct.proto",
     "xds/type/v3/typed_struct.proto",
 ];

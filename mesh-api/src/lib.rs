@@ -20,6 +20,7 @@ pub mod envoy;
 pub mod istio;
 pub mod key;
 pub mod labels;
+pub mod lateen;
 pub mod mesh_config;
 pub mod meta_key;
 pub mod name;
