@@ -3,6 +3,7 @@
 mod app;
 mod cli;
 mod listener;
+mod observe;
 mod settings;
 
 use std::collections::BTreeMap;
