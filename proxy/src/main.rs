@@ -2,9 +2,12 @@
 
 mod app;
 mod cli;
+mod dns;
+mod l4;
 mod listener;
 mod observe;
 mod settings;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::io::Write;

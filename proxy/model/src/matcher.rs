@@ -98,6 +98,14 @@ impl StringMatcher {
         self
     }
 
+    /// The text of an exact matcher.
+    pub fn exact_text(&self) -> Option<&str> {
+        match &self.pattern {
+            Pattern::Exact(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether `text` matches. Allocates only when case is ignored.
     pub fn matches(&self, text: &str) -> bool {
         if self.ignore_case && !matches!(self.pattern, Pattern::Regex(_)) {

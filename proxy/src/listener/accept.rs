@@ -1,0 +1,85 @@
+//! The accept loop of one bound listener.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::worker::{Accepted, Ledger, Workers};
+
+/// How long to rest when descriptors or memory run out: connections wait in the kernel's queue.
+const REST: Duration = Duration::from_millis(100);
+
+/// Accepts for one listener.
+pub(super) struct Acceptor {
+    pub(super) name: Arc<str>,
+    pub(super) workers: Workers,
+    /// Connections this listener may hold.
+    pub(super) ledger: Ledger,
+    /// True once the listener is to be drained.
+    pub(super) removed: watch::Receiver<bool>,
+}
+
+impl Acceptor {
+    /// Accepts until the listener is removed.
+    pub(super) async fn run(mut self, socket: AsyncFd<TcpListener>) {
+        loop {
+            let ready = tokio::select! {
+                ready = socket.readable() => ready,
+                _removed = self.removed.wait_for(|removed| *removed) => return,
+            };
+            let mut ready = match ready {
+                Ok(ready) => ready,
+                Err(reason) => {
+                    warn!(listener = %self.name, "accepting ends: {reason}");
+                    return;
+                }
+            };
+            match ready.try_io(|socket| socket.get_ref().accept()) {
+                Err(_would_block) => {}
+                Ok(Ok((stream, peer))) => self.hand(stream, peer),
+                Ok(Err(reason)) if is_of_one_connection(&reason) => {}
+                Ok(Err(reason)) => {
+                    warn!(listener = %self.name, "cannot accept, resting: {reason}");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+
+    fn hand(&self, stream: std::net::TcpStream, peer: std::net::SocketAddr) {
+        let Some(entry) = self.ledger.enter() else {
+            debug!(listener = %self.name, %peer, "shed: the listener's connection limit is reached");
+            return;
+        };
+        if let Err(reason) = stream.set_nonblocking(true) {
+            debug!(listener = %self.name, %peer, "cannot use the connection: {reason}");
+            return;
+        }
+        let accepted = Accepted {
+            stream,
+            peer,
+            listener: self.name.clone(),
+            removed: self.removed.clone(),
+            entry: vec![entry],
+        };
+        if !self.workers.hand(accepted) {
+            debug!(listener = %self.name, %peer, "shed: too many connections");
+        }
+    }
+}
+
+/// Errors of accept that speak of a connection which is gone already (accept(2)).
+fn is_of_one_connection(reason: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, TimedOut,
+    };
+    matches!(
+        reason.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | TimedOut
+    )
+}
