@@ -1,0 +1,86 @@
+//! Endpoints: which addresses serve a cluster, grouped by locality.
+
+use std::collections::BTreeMap;
+
+use mesh_api::labels;
+use mesh_api::name::ClusterName;
+use mesh_api::selector::is_subset;
+use mesh_api::type_url::TypeUrl;
+use serde_json::{Value, json};
+
+use super::document::{Notes, socket};
+use super::{cluster, destination};
+use crate::class::{Class, Mtls, mtls};
+use crate::registry::{Endpoint, Locality, Workload};
+use crate::resource::Inputs;
+use crate::snapshot::Snapshot;
+
+/// The endpoints of every cluster of a class that gets them from the mesh.
+pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
+    let names = cluster::names(snapshot, class);
+    names.iter().filter_map(|name| one(snapshot, class, name)).collect()
+}
+
+/// The endpoints of one cluster; `None` when it is not a cluster that gets them from the mesh.
+pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &ClusterName) -> Option<Inputs> {
+    let ClusterName::Outbound { port, subset, host } = name else { return None };
+    let service = snapshot.service(&class.namespace, host)?;
+    let service_port = service.port(*port)?;
+    if !cluster::has_endpoints(service, class) {
+        return None;
+    }
+    let rule = subset.as_ref().map(|_| destination::of(snapshot, class, service));
+    let labels = match (subset, rule.flatten()) {
+        (None, _) => None,
+        (Some(subset), rule) => Some(rule?.subset(subset.as_str())?.labels.clone()),
+    };
+    let mut places: BTreeMap<&Locality, Vec<Value>> = BTreeMap::new();
+    for endpoint in snapshot.endpoints_of(host) {
+        let workload = endpoint.workload.as_deref();
+        let has = |labels| workload.is_some_and(|pod: &Workload| is_subset(labels, &pod.labels));
+        let chosen = labels.as_ref().is_none_or(|labels| labels.is_empty() || has(labels));
+        if endpoint.port_name == service_port.name && chosen {
+            places.entry(&endpoint.locality).or_default().push(document(snapshot, endpoint));
+        }
+    }
+    let groups = places.into_iter().map(|(locality, endpoints)| {
+        let Locality { region, zone, subzone } = locality;
+        json!({
+            "locality": { "region": region, "zone": zone, "sub_zone": subzone },
+            "load_balancing_weight": endpoints.len(),
+            "lb_endpoints": endpoints,
+        })
+    });
+    let name = name.to_string();
+    let document = json!({ "cluster_name": name, "endpoints": groups.collect::<Vec<_>>() });
+    Some(Notes::default().finish(TypeUrl::Endpoint, &name, document))
+}
+
+fn document(snapshot: &Snapshot, endpoint: &Endpoint) -> Value {
+    let mut metadata = json!({});
+    if let Some(workload) = &endpoint.workload {
+        metadata["istio"] = json!({ "workload": identity(workload) });
+        let accepts = mtls(snapshot, &workload.namespace, &workload.labels, Some(endpoint.port));
+        if workload.has_proxy() && accepts != Mtls::Disable {
+            let mode = labels::TLS_MODE_ISTIO;
+            metadata["envoy.transport_socket_match"] = json!({ "tlsMode": mode });
+        }
+    }
+    json!({
+        "endpoint": { "address": socket(endpoint.address, endpoint.port.get()) },
+        "metadata": { "filter_metadata": metadata },
+        "load_balancing_weight": 1,
+    })
+}
+
+/// What telemetry calls the workload: name, namespace, canonical name and revision, cluster.
+fn identity(workload: &Workload) -> String {
+    let Workload { name, namespace, labels: all, cluster, .. } = workload;
+    let label = |keys: [&str; 3]| keys.iter().find_map(|key| all.get(*key)).map(String::as_str);
+    let canonical = [labels::SERVICE_CANONICAL_NAME, labels::APP_KUBERNETES_NAME, labels::APP];
+    let revision =
+        [labels::SERVICE_CANONICAL_REVISION, labels::APP_KUBERNETES_VERSION, labels::VERSION];
+    let canonical = label(canonical).unwrap_or(name);
+    let revision = label(revision).unwrap_or(labels::CANONICAL_REVISION_LATEST);
+    format!("{name};{namespace};{canonical};{revision};{cluster}")
+}

@@ -1,0 +1,83 @@
+//! Mutual TLS between workloads, on both sides of a connection.
+
+use mesh_api::mesh_config::MeshConfig;
+use serde_json::{Value, json};
+
+use super::document::{ads, url};
+
+const TLS: &str = "envoy.transport_sockets.tls";
+const CONTEXTS: &str = "envoy.extensions.transport_sockets.tls.v3";
+/// What the mesh's servers negotiate on TLS 1.2.
+const CIPHERS: [&str; 6] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-GCM-SHA256",
+];
+
+/// Application protocols of mutual TLS that carry HTTP.
+pub(crate) const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
+/// Application protocols of mutual TLS that carry bytes.
+pub(crate) const MESH_TCP: [&str; 2] = ["istio-peer-exchange", "istio"];
+
+fn secret(name: &str) -> Value {
+    json!({ "name": name, "sds_config": ads() })
+}
+
+fn common(sans: Vec<Value>, alpn: &[&str], parameters: Value) -> Value {
+    let validation = match sans.is_empty() {
+        true => json!({}),
+        false => json!({ "match_typed_subject_alt_names": sans }),
+    };
+    json!({
+        "tls_params": parameters,
+        "alpn_protocols": alpn,
+        "tls_certificate_sds_secret_configs": [secret("default")],
+        "combined_validation_context": {
+            "default_validation_context": validation,
+            "validation_context_sds_secret_config": secret("ROOTCA"),
+        },
+    })
+}
+
+fn socket(context: &str, fields: Value) -> Value {
+    let mut config = fields;
+    config["@type"] = url(&format!("{CONTEXTS}.{context}")).into();
+    json!({ "name": TLS, "typed_config": config })
+}
+
+/// The client's side: the server must have one of these identities.
+pub(crate) fn upstream(sans: &[String], sni: &str, alpn: &[&str]) -> Value {
+    let exact = |san: &String| json!({ "san_type": "URI", "matcher": { "exact": san } });
+    let parameters = json!({
+        "tls_minimum_protocol_version": "TLSv1_2",
+        "tls_maximum_protocol_version": "TLSv1_3",
+    });
+    let common = common(sans.iter().map(exact).collect(), alpn, parameters);
+    socket("UpstreamTlsContext", json!({ "common_tls_context": common, "sni": sni }))
+}
+
+/// The server's side: the client must have an identity of one of the mesh's trust domains.
+pub(crate) fn downstream(mesh: &MeshConfig, alpn: &[&str]) -> Value {
+    let mut domains = vec![&mesh.trust_domain];
+    domains.extend(mesh.trust_domain_aliases.iter().filter(|td| **td != mesh.trust_domain));
+    let sans = domains.into_iter().map(|domain| {
+        json!({ "san_type": "URI", "matcher": { "prefix": format!("spiffe://{domain}/") } })
+    });
+    let parameters = json!({
+        "tls_minimum_protocol_version": "TLSv1_2",
+        "tls_maximum_protocol_version": "TLSv1_3",
+        "cipher_suites": CIPHERS,
+    });
+    let common = common(sans.collect(), alpn, parameters);
+    let fields = json!({ "common_tls_context": common, "require_client_certificate": true });
+    socket("DownstreamTlsContext", fields)
+}
+
+/// No TLS.
+pub(crate) fn plaintext() -> Value {
+    let raw = url("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer");
+    json!({ "name": "envoy.transport_sockets.raw_buffer", "typed_config": { "@type": raw } })
+}
