@@ -11,11 +11,15 @@ use prost_reflect::DescriptorPool;
 use prost_reflect::prost_types::FileDescriptorSet;
 
 /// Ours, relative to `proto/`.
-const PROTOS: [&str; 8] = [
+const PROTOS: [&str; 12] = [
+    "istio/alpn.proto",
     "istio/authorization.proto",
     "istio/ca.proto",
+    "istio/metadata_exchange.proto",
     "istio/nds.proto",
+    "istio/peer_metadata.proto",
     "istio/proxy_config.proto",
+    "istio/stats.proto",
     "istio/workload.proto",
     "lateen/config_report.proto",
     "udpa/type/v1/typed_struct.proto",

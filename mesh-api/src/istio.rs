@@ -27,6 +27,29 @@ pub mod mesh {
     include!(concat!(env!("OUT_DIR"), "/istio.mesh.v1alpha1.rs"));
 }
 
+/// Istio's own filters.
+pub mod filter {
+    /// `istio.stats`: Istio's metrics.
+    pub mod stats {
+        include!(concat!(env!("OUT_DIR"), "/stats.rs"));
+    }
+
+    /// `istio.alpn`: ALPN towards the upstream.
+    pub mod alpn {
+        include!(concat!(env!("OUT_DIR"), "/istio.envoy.config.filter.http.alpn.v2alpha1.rs"));
+    }
+
+    /// Peer metadata over HTTP.
+    pub mod peer_metadata {
+        include!(concat!(env!("OUT_DIR"), "/io.istio.http.peer_metadata.rs"));
+    }
+
+    /// Peer metadata over TCP.
+    pub mod metadata_exchange {
+        include!(concat!(env!("OUT_DIR"), "/envoy.tcp.metadataexchange.config.rs"));
+    }
+}
+
 /// A message as a `Struct` with its type named.
 pub mod typed_struct {
     include!(concat!(env!("OUT_DIR"), "/xds.r#type.v3.rs"));
