@@ -7,6 +7,7 @@ mod l4;
 mod listener;
 mod observe;
 mod settings;
+mod tls;
 mod worker;
 
 use std::collections::BTreeMap;
