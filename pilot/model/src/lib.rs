@@ -10,6 +10,7 @@ pub mod class;
 pub mod config;
 pub mod generate;
 pub mod impact;
+pub mod inject;
 pub mod key;
 pub mod proxy;
 pub mod registry;
