@@ -33,3 +33,15 @@ pub(crate) enum TlsFailure {
     #[error("TLS handshake: not finished within {0:?}")]
     TimedOut(std::time::Duration),
 }
+
+impl TlsFailure {
+    /// What rustls says, in words where a verifier of ours said it.
+    fn handshake(error: &std::io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let own = match inner {
+            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(own))) => own,
+            _ => return Self::Handshake(error.to_string()),
+        };
+        Self::Handshake(format!("invalid peer certificate: {}", own.0))
+    }
+}

@@ -32,11 +32,11 @@ pub(crate) struct Accepted {
     pub(crate) entry: Vec<Entry>,
 }
 
-/// How many there are of something, and how many there may be.
+/// How many there are of something, and how many there may be. Clones share both.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     count: Arc<AtomicUsize>,
-    limit: usize,
+    limit: Arc<AtomicUsize>,
 }
 
 /// One of what a [`Ledger`] counts.
@@ -51,7 +51,12 @@ impl Drop for Entry {
 
 impl Ledger {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { count: Arc::default(), limit }
+        Self { count: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
+    }
+
+    /// Changes how many there may be; those there are stay.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
     }
 
     /// How many there are.
@@ -63,7 +68,7 @@ impl Ledger {
     pub(crate) fn enter(&self) -> Option<Entry> {
         let before = self.count.fetch_add(1, Ordering::AcqRel);
         let entry = Entry(self.count.clone());
-        (before < self.limit).then_some(entry)
+        (before < self.limit.load(Ordering::Acquire)).then_some(entry)
     }
 }
 

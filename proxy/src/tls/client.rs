@@ -39,7 +39,7 @@ where
     let name = overrides.sni.as_deref().unwrap_or(&tls.sni);
     let connector = TlsConnector::from(config);
     let handshake = Box::pin(connector.connect(server_name(name)?, stream));
-    let stream = handshake.await.map_err(|error| TlsFailure::Handshake(error.to_string()))?;
+    let stream = handshake.await.map_err(|error| TlsFailure::handshake(&error))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let peer = leaf.and_then(PeerCertificate::of).ok_or_else(|| {
         TlsFailure::Handshake("the server's certificate cannot be read".to_owned())

@@ -31,7 +31,7 @@ where
     let handshake = Box::pin(tokio::time::timeout(patience, acceptor.accept(stream)));
     let stream = match handshake.await {
         Ok(Ok(stream)) => Box::new(stream),
-        Ok(Err(error)) => return Err(TlsFailure::Handshake(error.to_string())),
+        Ok(Err(error)) => return Err(TlsFailure::handshake(&error)),
         Err(_elapsed) => return Err(TlsFailure::TimedOut(patience)),
     };
     let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());

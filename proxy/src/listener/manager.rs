@@ -1,0 +1,177 @@
+//! Bound listeners follow the snapshot: new ones are bound, changed ones bound again, removed ones
+//! drained. Changes that do not touch a socket need nothing: connections read the snapshot.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_rt::net::{ListenOptions, SocketSource};
+use mesh_rt::tasks::{TaskHandle, Tasks};
+use proxy_model::listener::Listener;
+use proxy_model::snapshot::Snapshot;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::accept::Acceptor;
+use crate::worker::{Ledger, Workers};
+
+/// How long until a listener that could not be bound is tried again.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The listeners that are bound.
+pub(crate) struct Manager {
+    sockets: SocketSource,
+    workers: Workers,
+    tasks: Tasks,
+    bound: HashMap<Arc<str>, Bound>,
+}
+
+struct Bound {
+    socket_hash: u64,
+    ledger: Ledger,
+    addresses: Vec<SocketAddr>,
+    removed: watch::Sender<bool>,
+    accepting: Vec<TaskHandle<()>>,
+}
+
+/// A listener that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {listener}: {reason}")]
+pub(crate) struct BindError {
+    /// The listener.
+    pub(crate) listener: Arc<str>,
+    /// Why, with a remedy where there is a usual one.
+    pub(crate) reason: String,
+}
+
+impl Manager {
+    /// Nothing is bound yet.
+    pub(crate) fn new(sockets: SocketSource, workers: Workers, tasks: Tasks) -> Self {
+        Self { sockets, workers, tasks, bound: HashMap::new() }
+    }
+
+    /// Makes the bound listeners those of `snapshot`. What could not be bound is told, and does
+    /// not hinder the rest; calling again tries again.
+    pub(crate) async fn apply(&mut self, snapshot: &Snapshot) -> Vec<BindError> {
+        let wanted: HashMap<&Arc<str>, &Arc<Listener>> =
+            snapshot.bound_listeners().map(|listener| (&listener.name, listener)).collect();
+        let stale = |name: &Arc<str>, bound: &Bound| {
+            wanted.get(name).is_none_or(|wanted| wanted.socket_hash != bound.socket_hash)
+        };
+        let removed: Vec<Bound> =
+            self.bound.extract_if(|name, bound| stale(name, bound)).map(|(_, b)| b).collect();
+        for bound in removed {
+            info!(addresses = ?bound.addresses, "listener removed: draining");
+            bound.close().await;
+        }
+        let mut failures = Vec::new();
+        for (name, listener) in wanted {
+            let limit = limit(listener);
+            if let Some(bound) = self.bound.get_mut(name) {
+                bound.ledger.set_limit(limit);
+                continue;
+            }
+            match self.bind(listener) {
+                Ok(bound) => {
+                    info!(listener = %name, addresses = ?bound.addresses, "listening");
+                    self.bound.insert(name.clone(), bound);
+                }
+                Err(reason) => failures.push(BindError { listener: name.clone(), reason }),
+            }
+        }
+        failures
+    }
+
+    /// Follows snapshots until everything has stopped. `first` is dropped once all listeners of a
+    /// snapshot are bound.
+    pub(crate) async fn follow<F>(
+        mut self,
+        load: impl Fn() -> Arc<Snapshot>,
+        mut changed: impl FnMut() -> F,
+        first: impl Sized,
+    ) where
+        F: Future<Output = ()>,
+    {
+        let mut first = Some(first);
+        loop {
+            let snapshot = load();
+            let failures = self.apply(&snapshot).await;
+            for failure in &failures {
+                warn!("{failure}");
+            }
+            if failures.is_empty() && snapshot.generation > 0 {
+                first.take();
+            }
+            let again = async {
+                match failures.is_empty() {
+                    true => std::future::pending().await,
+                    false => tokio::time::sleep(TRY_AGAIN).await,
+                }
+            };
+            tokio::select! {
+                () = changed() => {}
+                () = again => {}
+            }
+        }
+    }
+
+    /// Where each listener listens.
+    pub(crate) fn addresses(&self) -> HashMap<Arc<str>, Vec<SocketAddr>> {
+        let pair = |(name, bound): (&Arc<str>, &Bound)| (name.clone(), bound.addresses.clone());
+        self.bound.iter().map(pair).collect()
+    }
+
+    fn bind(&self, listener: &Listener) -> Result<Bound, String> {
+        if listener.transparent || listener.freebind {
+            return Err("transparent, freebind: such sockets are not made here".to_owned());
+        }
+        let backlog = listener.tcp_backlog.and_then(|backlog| i32::try_from(backlog).ok());
+        let mut options = ListenOptions { only_v6: true, ..ListenOptions::default() };
+        options.backlog = backlog.unwrap_or(options.backlog);
+        options.reuse_port = listener.reuse_port;
+        // One socket of both families where IPv6's unspecified address stands alone.
+        options.only_v6 = listener.addresses().any(|address| address.is_ipv4());
+        let mut sockets = Vec::new();
+        let mut addresses = Vec::new();
+        for address in listener.addresses() {
+            let socket = self.sockets.listen(address, options).map_err(|e| e.to_string())?;
+            let plain = |error: io::Error| error.to_string();
+            let socket = socket.into_std().map_err(plain)?;
+            addresses.push(socket.local_addr().map_err(plain)?);
+            sockets.push(AsyncFd::new(socket).map_err(plain)?);
+        }
+        let (removed, watching) = watch::channel(false);
+        let ledger = Ledger::new(limit(listener));
+        let accept = |socket| {
+            let acceptor = Acceptor {
+                name: listener.name.clone(),
+                workers: self.workers.clone(),
+                ledger: ledger.clone(),
+                removed: watching.clone(),
+            };
+            self.tasks.spawn_background(format!("accept {}", listener.name), acceptor.run(socket))
+        };
+        let accepting = sockets.into_iter().map(accept).collect();
+        let socket_hash = listener.socket_hash;
+        Ok(Bound { socket_hash, ledger, addresses, removed, accepting })
+    }
+}
+
+impl Bound {
+    /// Stops accepting, and tells connections to come to an end. Returns when the port is free.
+    async fn close(self) {
+        self.removed.send_replace(true);
+        for accepting in self.accepting {
+            // However it ended, its socket is closed.
+            let _ended = accepting.await;
+        }
+    }
+}
+
+fn limit(listener: &Listener) -> usize {
+    let limit = listener.connection_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    limit.unwrap_or(usize::MAX)
+}
