@@ -3,6 +3,7 @@
 pub mod completion;
 pub mod demo;
 pub mod local;
+pub mod proxy_config;
 pub mod version;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
         Command::Local(command) => return local::run(command),
         Command::Demo(args) => demo::run(&args)?,
+        Command::ProxyConfig(command) => proxy_config::run(&command)?,
         Command::Version(args) => version::run(&args)?,
         Command::Completion(args) => completion::run(&args),
     }

@@ -8,6 +8,8 @@ mod cmd;
 mod error;
 mod kubeconfig;
 mod output;
+mod pod;
+mod proxy_config;
 mod settings;
 mod wait;
 

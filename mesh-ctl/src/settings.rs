@@ -31,3 +31,13 @@ pub fn program_dir() -> PathBuf {
 pub fn log_filter() -> String {
     env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned())
 }
+
+/// The kubeconfig a command uses when none is named: the first file of `KUBECONFIG`, else
+/// `~/.kube/config`.
+pub fn kubeconfig() -> Result<PathBuf, Error> {
+    let listed = env::var_os("KUBECONFIG").unwrap_or_default();
+    let first = env::split_paths(&listed).find(|path| !path.as_os_str().is_empty());
+    first.or_else(|| env::home_dir().map(|home| home.join(".kube/config"))).ok_or_else(|| {
+        Error::Usage("neither KUBECONFIG nor HOME is set; name a --kubeconfig".to_owned())
+    })
+}

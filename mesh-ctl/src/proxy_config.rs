@@ -1,0 +1,10 @@
+//! What a proxy runs with, as `istioctl` prints it: from Envoy's `/config_dump` and `/clusters`.
+
+pub mod clusters;
+pub mod dump;
+pub mod endpoints;
+pub mod filter_chain;
+pub mod listeners;
+pub mod routes;
+pub mod secrets;
+pub mod table;
