@@ -3,10 +3,12 @@
 mod app;
 mod cli;
 mod dns;
+mod identity;
 mod l4;
 mod listener;
 mod observe;
 mod settings;
+mod status;
 mod tls;
 mod worker;
 
