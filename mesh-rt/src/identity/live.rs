@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::trust::TrustBundle;
 use super::workload_cert::WorkloadCert;
@@ -22,6 +22,7 @@ struct Shared {
     current: ArcSwapOption<WorkloadCert>,
     trust: ArcSwap<TrustBundle>,
     changes: watch::Sender<u64>,
+    renew: Notify,
     last_error: Mutex<Option<String>>,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -115,6 +116,15 @@ impl LiveIdentity {
         }
         self.shared.trust.store(Arc::new(trust));
         self.shared.changes.send_modify(|generation| *generation += 1);
+    }
+
+    /// Makes the manager renew the certificate now, because its authority has changed.
+    pub fn renew(&self) {
+        self.shared.renew.notify_one();
+    }
+
+    pub(super) async fn renewal_asked(&self) {
+        self.shared.renew.notified().await;
     }
 
     pub(super) fn count_request(&self) {

@@ -174,6 +174,7 @@ impl IdentityManager {
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => if wait.is_some() { break },
+                    () = self.live.renewal_asked() => break,
                     () = changed(&mut watch) => {
                         let is_new = self.read_roots().await;
                         if is_new && (wait.is_some() || self.must_renew_for_roots()) {
