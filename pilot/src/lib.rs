@@ -3,6 +3,8 @@
 //! Read in this order: [`xds::subscription`] (what a client has and wants), [`xds::session`] (one
 //! connection), [`xds::server`] (the service), [`debounce`] (when changes are published).
 
+pub mod ca_relay;
 pub mod debounce;
 pub mod metrics;
+pub mod world;
 pub mod xds;

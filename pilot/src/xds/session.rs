@@ -173,9 +173,10 @@ impl<W: Wire> Session<W> {
     }
 
     fn push(&mut self, pending: &Pending) -> Vec<Outgoing> {
-        let affected = pending.world.affected(&pending.changes, &self.node);
         self.world = pending.world.clone();
-        self.view = self.world.view(&self.node);
+        let before = std::mem::replace(&mut self.view, self.world.view(&self.node));
+        let same = before.class() == self.view.class();
+        let affected = self.world.affected(&pending.changes, &self.node).filter(|_| same);
         let outgoing = self.client.respond(&*self.view, affected.as_deref());
         self.connection.note(self.client.progress());
         outgoing

@@ -50,6 +50,9 @@ impl Answer {
 pub trait View: Send + Sync {
     /// Which generation.
     fn generation(&self) -> u64;
+    /// Views of the same class of proxies give the same number while one of them is held; another
+    /// class means that anything may differ.
+    fn class(&self) -> usize;
     /// All resources of a type.
     fn all(&self, ty: &TypeUrl) -> Arc<ItemSet>;
     /// The answer to one name.
@@ -85,7 +88,8 @@ pub trait World: Send + Sync {
     fn generation(&self) -> u64;
     /// What the proxy should have.
     fn view(&self, proxy: &ProxyNode) -> Arc<dyn View>;
-    /// The types in which a change may touch the proxy; `None` for all.
+    /// The types in which a change may touch the proxy, if its class is the same as before;
+    /// `None` for all.
     fn affected(&self, changes: &ChangeSet, proxy: &ProxyNode) -> Option<Vec<TypeUrl>>;
     /// What proxies on demand are told of the mesh.
     fn on_demand(&self) -> OnDemand;
@@ -147,6 +151,10 @@ pub(crate) mod testing {
     impl View for TinyWorld {
         fn generation(&self) -> u64 {
             self.generation
+        }
+
+        fn class(&self) -> usize {
+            0
         }
 
         fn all(&self, ty: &TypeUrl) -> Arc<ItemSet> {
