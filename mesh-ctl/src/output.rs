@@ -20,7 +20,7 @@ pub enum Format {
 
 /// Prints one line of a result.
 pub fn line(text: &str) {
-    println!("{text}");
+    raw(format!("{text}\n").as_bytes());
 }
 
 /// Prints bytes of a result as they are.
