@@ -1,11 +1,11 @@
 //! The accept loop of one bound listener.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -26,24 +26,16 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Accepts until the listener is removed.
-    pub(super) async fn run(mut self, socket: AsyncFd<TcpListener>) {
+    pub(super) async fn run(mut self, socket: TcpListener) {
         loop {
-            let ready = tokio::select! {
-                ready = socket.readable() => ready,
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
                 _removed = self.removed.wait_for(|removed| *removed) => return,
             };
-            let mut ready = match ready {
-                Ok(ready) => ready,
+            match accepted {
+                Ok((stream, peer)) => self.hand(stream, peer),
+                Err(reason) if is_of_one_connection(&reason) => {}
                 Err(reason) => {
-                    warn!(listener = %self.name, "accepting ends: {reason}");
-                    return;
-                }
-            };
-            match ready.try_io(|socket| socket.get_ref().accept()) {
-                Err(_would_block) => {}
-                Ok(Ok((stream, peer))) => self.hand(stream, peer),
-                Ok(Err(reason)) if is_of_one_connection(&reason) => {}
-                Ok(Err(reason)) => {
                     warn!(listener = %self.name, "cannot accept, resting: {reason}");
                     tokio::time::sleep(REST).await;
                 }
@@ -51,15 +43,19 @@ impl Acceptor {
         }
     }
 
-    fn hand(&self, stream: std::net::TcpStream, peer: std::net::SocketAddr) {
+    fn hand(&self, stream: TcpStream, peer: SocketAddr) {
         let Some(entry) = self.ledger.enter() else {
             debug!(listener = %self.name, %peer, "shed: the listener's connection limit is reached");
             return;
         };
-        if let Err(reason) = stream.set_nonblocking(true) {
-            debug!(listener = %self.name, %peer, "cannot use the connection: {reason}");
-            return;
-        }
+        // Out of this runtime: the worker's own takes it over.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(reason) => {
+                debug!(listener = %self.name, %peer, "cannot use the connection: {reason}");
+                return;
+            }
+        };
         let accepted = Accepted {
             stream,
             peer,

@@ -2,7 +2,6 @@
 //! drained. Changes that do not touch a socket need nothing: connections read the snapshot.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use mesh_rt::net::{ListenOptions, SocketSource};
 use mesh_rt::tasks::{TaskHandle, Tasks};
 use proxy_model::listener::Listener;
 use proxy_model::snapshot::Snapshot;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -129,7 +127,7 @@ impl Manager {
             return Err("transparent, freebind: such sockets are not made here".to_owned());
         }
         let backlog = listener.tcp_backlog.and_then(|backlog| i32::try_from(backlog).ok());
-        let mut options = ListenOptions { only_v6: true, ..ListenOptions::default() };
+        let mut options = ListenOptions::default();
         options.backlog = backlog.unwrap_or(options.backlog);
         options.reuse_port = listener.reuse_port;
         // One socket of both families where IPv6's unspecified address stands alone.
@@ -138,10 +136,8 @@ impl Manager {
         let mut addresses = Vec::new();
         for address in listener.addresses() {
             let socket = self.sockets.listen(address, options).map_err(|e| e.to_string())?;
-            let plain = |error: io::Error| error.to_string();
-            let socket = socket.into_std().map_err(plain)?;
-            addresses.push(socket.local_addr().map_err(plain)?);
-            sockets.push(AsyncFd::new(socket).map_err(plain)?);
+            addresses.push(socket.local_addr().map_err(|error| error.to_string())?);
+            sockets.push(socket);
         }
         let (removed, watching) = watch::channel(false);
         let ledger = Ledger::new(limit(listener));
