@@ -18,12 +18,15 @@ use crate::xds::source::{Answer, Item, ItemSet, ProxyNode, View, World};
 /// Sets that are kept in the protocol's form.
 const SETS: usize = 1024;
 
+/// Generated sets, and the same in the protocol's form.
+type Sets = Vec<(Arc<ResourceSet>, Arc<ItemSet>)>;
+
 /// One snapshot, for all proxies.
 pub struct MeshWorld {
     snapshot: Arc<Snapshot>,
     generator: Arc<Generator>,
     on_demand: OnDemand,
-    sets: Arc<Mutex<Vec<(Arc<ResourceSet>, Arc<ItemSet>)>>>,
+    sets: Arc<Mutex<Sets>>,
 }
 
 impl MeshWorld {
@@ -67,7 +70,7 @@ struct ClassView {
     snapshot: Arc<Snapshot>,
     class: Arc<Class>,
     generator: Arc<Generator>,
-    sets: Arc<Mutex<Vec<(Arc<ResourceSet>, Arc<ItemSet>)>>>,
+    sets: Arc<Mutex<Sets>>,
 }
 
 impl View for ClassView {

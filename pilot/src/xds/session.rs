@@ -164,7 +164,7 @@ impl<W: Wire> Session<W> {
             Verdict::None | Verdict::Acknowledged => {}
         }
         if reaction.respond {
-            let outgoing = self.client.respond(&*self.view, Some(&[ty.clone()]));
+            let outgoing = self.client.respond(&*self.view, Some(std::slice::from_ref(&ty)));
             self.misses.spend(self.client.misses(&ty, &names));
             self.write(outgoing).await?;
         }
