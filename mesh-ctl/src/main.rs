@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a program exports nothing; `pub` marks what siblings use")]
 
 mod apply;
+mod chart;
 mod cli;
 mod cmd;
 mod error;
@@ -10,6 +11,7 @@ mod kubeconfig;
 mod output;
 mod pod;
 mod proxy_config;
+mod render;
 mod settings;
 mod wait;
 
