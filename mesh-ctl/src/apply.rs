@@ -206,7 +206,8 @@ fn merged(
         // Without a record, what is said no more could not be told: the whole is replaced.
         after["spec"] = spec.clone();
     }
-    let mut after: DynamicObject = serde_json::from_value(after).map_err(kube::Error::SerdeError)?;
+    let mut after: DynamicObject =
+        serde_json::from_value(after).map_err(kube::Error::SerdeError)?;
     for key in [LAST_APPLIED, LAST_DIGEST] {
         after.annotations_mut().remove(key);
         if let Some(record) = wanted.annotations().get(key) {
@@ -238,7 +239,8 @@ mod tests {
     }
 
     fn config_map(data: &str) -> DynamicObject {
-        let yaml = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {data}\n");
+        let yaml =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {data}\n");
         parse("a.yaml", &yaml).unwrap().remove(0)
     }
 
@@ -259,7 +261,9 @@ mod tests {
     fn of_an_object_too_long_to_record_nothing_old_stays() {
         let long = |extra: &str| {
             let text = "x".repeat(MAX_LAST_APPLIED);
-            let yaml = format!("apiVersion: v1\nkind: C\nmetadata: {{name: a}}\nspec: {{t: {text}{extra}}}");
+            let yaml = format!(
+                "apiVersion: v1\nkind: C\nmetadata: {{name: a}}\nspec: {{t: {text}{extra}}}"
+            );
             parse("a.yaml", &yaml).unwrap().remove(0)
         };
         let (first, second) = (long(", old: 1"), long(""));

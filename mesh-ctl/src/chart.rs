@@ -75,8 +75,10 @@ impl Charts {
     /// The chart in directory `dir`.
     pub fn chart(&self, dir: &str) -> Result<Chart, Error> {
         let text = |path: &str| self.files.get(&format!("{dir}/{path}")).map(String::as_str);
-        let failed = |what: String| Error::Manifest(format!("chart {dir} of {}: {what}", self.source));
-        let metadata = text("Chart.yaml").ok_or_else(|| failed("it has no Chart.yaml".to_owned()))?;
+        let failed =
+            |what: String| Error::Manifest(format!("chart {dir} of {}: {what}", self.source));
+        let metadata =
+            text("Chart.yaml").ok_or_else(|| failed("it has no Chart.yaml".to_owned()))?;
         let metadata: Metadata = serde_saphyr::from_str(metadata)
             .map_err(|error| failed(format!("Chart.yaml: {error}")))?;
         if metadata.api_version != "v2" {
@@ -84,7 +86,9 @@ impl Charts {
             return Err(failed(format!("Chart.yaml: apiVersion: {found:?} is not v2")));
         }
         let values = match text("values.yaml") {
-            Some(text) => parse_values("values.yaml", text).map_err(|error| failed(error.to_string()))?,
+            Some(text) => {
+                parse_values("values.yaml", text).map_err(|error| failed(error.to_string()))?
+            }
             None => Value::Object(serde_json::Map::new()),
         };
         let mut chart =
@@ -95,7 +99,11 @@ impl Charts {
             if path == "Chart.yaml" || path == "values.yaml" || path == "templates/NOTES.txt" {
                 continue;
             }
-            let group = if path.starts_with("templates/") { &mut chart.templates } else { &mut chart.files };
+            let group = if path.starts_with("templates/") {
+                &mut chart.templates
+            } else {
+                &mut chart.files
+            };
             group.insert(path.to_owned(), text.clone());
         }
         Ok(chart)
@@ -115,9 +123,9 @@ impl Charts {
 
     /// The names of the profiles.
     pub fn profiles(&self) -> impl Iterator<Item = &str> {
-        self.files
-            .keys()
-            .filter_map(|path| path.strip_prefix("profiles/").and_then(|name| name.strip_suffix(".yaml")))
+        self.files.keys().filter_map(|path| {
+            path.strip_prefix("profiles/").and_then(|name| name.strip_suffix(".yaml"))
+        })
     }
 }
 
@@ -185,9 +193,15 @@ mod tests {
         std::fs::create_dir(dir.path().join("base")).unwrap();
         let charts = Charts::read(dir.path()).unwrap();
         let error = charts.chart("base").unwrap_err().to_string();
-        assert!(error.contains("chart base of /") && error.ends_with("it has no Chart.yaml"), "{error}");
-        std::fs::write(dir.path().join("base/Chart.yaml"), "apiVersion: v1\nname: a\nversion: 1.0.0\n")
-            .unwrap();
+        assert!(
+            error.contains("chart base of /") && error.ends_with("it has no Chart.yaml"),
+            "{error}"
+        );
+        std::fs::write(
+            dir.path().join("base/Chart.yaml"),
+            "apiVersion: v1\nname: a\nversion: 1.0.0\n",
+        )
+        .unwrap();
         let error = Charts::read(dir.path()).unwrap().chart("base").unwrap_err().to_string();
         assert!(error.ends_with("Chart.yaml: apiVersion: \"v1\" is not v2"), "{error}");
         let error = Charts::embedded().profile("ambient").unwrap_err().to_string();

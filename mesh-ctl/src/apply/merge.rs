@@ -80,9 +80,9 @@ fn lists(live: &[Value], last: Option<&Vec<Value>>, wanted: &[Value]) -> Vec<Val
             None => item.clone(),
         })
         .collect();
-    let others = live.iter().filter(|item| {
-        find(wanted, &item[key]).is_none() && find(last, &item[key]).is_none()
-    });
+    let others = live
+        .iter()
+        .filter(|item| find(wanted, &item[key]).is_none() && find(last, &item[key]).is_none());
     // Without a record of what was applied last, nobody can tell others' items from old ones.
     if !last.is_empty() {
         merged.extend(others.cloned());
@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn what_is_said_no_more_goes_and_what_others_added_stays() {
-        let last = json!({"a": 1, "gone": 1, "env": [{"name": "x", "value": "1"}, {"name": "old"}]});
+        let last =
+            json!({"a": 1, "gone": 1, "env": [{"name": "x", "value": "1"}, {"name": "old"}]});
         let live = json!({"a": 1, "gone": 1, "theirs": 2, "env": [
             {"name": "x", "value": "1"}, {"name": "old"}, {"name": "theirs"}]});
         let wanted = json!({"a": 2, "env": [{"name": "new"}, {"name": "x", "valueFrom": {}}]});
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_ca_bundle_of_somebody_else_survives() {
-        let wanted = json!({"webhooks": [{"name": "w", "clientConfig": {"service": {"name": "s"}}}]});
+        let wanted =
+            json!({"webhooks": [{"name": "w", "clientConfig": {"service": {"name": "s"}}}]});
         let live = json!({"webhooks": [{"name": "w", "clientConfig": {
             "service": {"name": "s", "port": 443}, "caBundle": "x"}}]});
         assert_eq!(three_way(&live, Some(&wanted), &wanted), live);

@@ -19,7 +19,9 @@ pub fn from_json(value: &Json) -> Value {
             .unwrap_or(Value::Nil),
         Json::String(text) => Value::String(text.as_str().into()),
         Json::Array(items) => list(items.iter().map(from_json)),
-        Json::Object(fields) => map(fields.iter().map(|(key, value)| (key.as_str(), from_json(value)))),
+        Json::Object(fields) => {
+            map(fields.iter().map(|(key, value)| (key.as_str(), from_json(value))))
+        }
     }
 }
 
@@ -34,7 +36,10 @@ pub fn to_json(value: &Value) -> Json {
         Value::String(text) => Json::String(text.to_string()),
         Value::List(items) => Json::Array(items.iter().map(to_json).collect()),
         Value::Map(fields) => Json::Object(
-            fields.iter().map(|(key, value)| (key.to_string(), to_json(value))).collect::<Map<_, _>>(),
+            fields
+                .iter()
+                .map(|(key, value)| (key.to_string(), to_json(value)))
+                .collect::<Map<_, _>>(),
         ),
     }
 }

@@ -104,7 +104,9 @@ fn with_calls(back: &Weak<Scope>) -> FuncMap {
         Arc::new(move |args: &[Value]| match args {
             [Value::String(name), data] => {
                 let scope = alive(&scope)?;
-                scope.deeper(|| scope.execute(name, data)).map_err(|error| within("include", name, &error))
+                scope
+                    .deeper(|| scope.execute(name, data))
+                    .map_err(|error| within("include", name, &error))
             }
             _ => Err(TemplateError::Exec("include takes a name and a value".to_owned())),
         }),

@@ -19,14 +19,8 @@ type Table = &'static [(&'static str, Function)];
 
 /// All functions but those that need the templates themselves.
 pub fn all() -> FuncMap {
-    let tables: [Table; 6] = [
-        dicts::TABLE,
-        encode::TABLE,
-        lists::TABLE,
-        logic::TABLE,
-        numbers::TABLE,
-        strings::TABLE,
-    ];
+    let tables: [Table; 6] =
+        [dicts::TABLE, encode::TABLE, lists::TABLE, logic::TABLE, numbers::TABLE, strings::TABLE];
     let mut all = FuncMap::new();
     for (name, function) in tables.into_iter().flatten() {
         let (name, function) = (*name, *function);
@@ -49,8 +43,7 @@ fn refuse<T>(what: impl Into<String>) -> gotmpl::Result<T> {
 
 /// Exactly `N` arguments.
 fn exactly<const N: usize>(args: &[Value]) -> gotmpl::Result<&[Value; N]> {
-    args.try_into()
-        .or_else(|_| refuse(format!("takes {N} arguments, not {}", args.len())))
+    args.try_into().or_else(|_| refuse(format!("takes {N} arguments, not {}", args.len())))
 }
 
 /// What the engine prints for a value, as Sprig's `strval`; nothing for nil.

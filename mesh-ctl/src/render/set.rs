@@ -46,7 +46,9 @@ impl Scanner<'_> {
             let (key, end) = self.until(&['.', '[', '=', ',']);
             if !key.is_empty() {
                 path.push(Step::Key(key));
-            } else if !(end == Some('[') && path.is_empty()) && !matches!(path.last(), Some(Step::Index(_))) {
+            } else if !(end == Some('[') && path.is_empty())
+                && !matches!(path.last(), Some(Step::Index(_)))
+            {
                 return Err("a key is empty".to_owned());
             }
             let mut end = end;
@@ -189,9 +191,15 @@ mod tests {
             ("a[1].b=c", json!({"a": [null, {"b": "c"}]})),
             ("a[0][1]=c", json!({"a": [[null, "c"]]})),
             (r"a\.b=c\,d", json!({"a.b": "c,d"})),
-            (r#"nodeSelector."kubernetes\.io/role"=x"#, json!({"nodeSelector": {"\"kubernetes.io/role\"": "x"}})),
+            (
+                r#"nodeSelector."kubernetes\.io/role"=x"#,
+                json!({"nodeSelector": {"\"kubernetes.io/role\"": "x"}}),
+            ),
             ("a=null", json!({"a": null})),
-            ("a=007,b=0,c=-1,d=1.5,e=+1", json!({"a": "007", "b": 0, "c": -1, "d": "1.5", "e": "+1"})),
+            (
+                "a=007,b=0,c=-1,d=1.5,e=+1",
+                json!({"a": "007", "b": 0, "c": -1, "d": "1.5", "e": "+1"}),
+            ),
             ("a=b=c", json!({"a": "b=c"})),
         ] {
             let mut values = json!({});

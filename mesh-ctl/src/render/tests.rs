@@ -43,11 +43,8 @@ app: {{ include "name" . }}
 }
 
 fn rendered(template: &str) -> Result<String, String> {
-    let release = Release {
-        name: "r".into(),
-        namespace: "ns".into(),
-        kube_version: "v1.33.0".into(),
-    };
+    let release =
+        Release { name: "r".into(), namespace: "ns".into(), kube_version: "v1.33.0".into() };
     let all = render(&chart(template), &release, &json!({})).map_err(|error| error.to_string())?;
     assert_eq!(all.len(), 1, "partials are no documents");
     Ok(all[0].text.clone())
@@ -69,15 +66,27 @@ fn templates_say_what_helm_says() {
         ("{{ .Files.Get \"none\" | quote }}", "\"\""),
         ("{{ range .Files.Lines \"files/a.txt\" }}<{{ . }}>{{ end }}", "<one><two>"),
         ("{{ .Capabilities.APIVersions.Has \"policy/v1\" }}", "true"),
-        ("{{ if semverCompare \">=1.29-0\" .Capabilities.KubeVersion.Version }}new{{ end }}", "new"),
+        (
+            "{{ if semverCompare \">=1.29-0\" .Capabilities.KubeVersion.Version }}new{{ end }}",
+            "new",
+        ),
         ("{{ .Template.Name }}|{{ .Template.BasePath }}", "c/templates/t.yaml|c/templates"),
         ("{{ tpl \"{{ .Values.map.k | upper }}{{ include \\\"name\\\" . }}\" . }}", "Vc"),
         ("{{ dig \"map\" \"none\" \"d\" .Values }}{{ dig \"map\" \"k\" \"d\" .Values }}", "dv"),
-        ("{{ hasKey .Values \"zero\" }}{{ get .Values.map \"k\" }}{{ has \"a\" .Values.list }}", "truevtrue"),
+        (
+            "{{ hasKey .Values \"zero\" }}{{ get .Values.map \"k\" }}{{ has \"a\" .Values.list }}",
+            "truevtrue",
+        ),
         ("{{ merge (dict \"a\" 1) (dict \"a\" 2 \"b\" 3) | toJson }}", "{\"a\":1,\"b\":3}"),
-        ("{{ mergeOverwrite (dict \"a\" 1) (dict \"a\" 2 \"b\" 3) | toJson }}", "{\"a\":2,\"b\":3}"),
+        (
+            "{{ mergeOverwrite (dict \"a\" 1) (dict \"a\" 2 \"b\" 3) | toJson }}",
+            "{\"a\":2,\"b\":3}",
+        ),
         ("{{ ternary \"y\" \"n\" .Values.on }}{{ coalesce .Values.zero \"\" \"c\" }}", "yc"),
-        ("{{ and .Values.on (not .Values.zero) (eq .Values.port 15012) (ne \"a\" \"b\") }}", "true"),
+        (
+            "{{ and .Values.on (not .Values.zero) (eq .Values.port 15012) (ne \"a\" \"b\") }}",
+            "true",
+        ),
         ("{{ printf \"%s-%d\" .Chart.Name .Values.port }}{{ trunc -2 \"abc\" }}", "c-15012bc"),
         ("{{ kindIs \"map\" .Values.map }}{{ kindIs \"slice\" .Values.list }}", "truetrue"),
         ("{{ (fromYaml \"a: {b: 1}\").a.b }}{{ fromYaml \"[\" | len }}", "11"),
@@ -85,8 +94,14 @@ fn templates_say_what_helm_says() {
         ("{{ empty (lookup \"v1\" \"Pod\" \"\" \"\") }}", "true"),
         ("{{- /* said to nobody */ -}}x{{ `{{ raw }}` }}", "x{{ raw }}"),
         ("{{ .Values.list | toJson | fromJsonArray | last }}{{ until 3 | toJson }}", "b[0,1,2]"),
-        ("{{ omit .Values.map \"k\" | toJson }}{{ pick .Values.map \"k\" | toJson }}", "{\"z\":1}{\"k\":\"v\"}"),
-        ("{{ add 1 2 3 }}{{ sub 5 2 }}{{ div 7 2 }}{{ mod 7 2 }}{{ int \"12\" }}{{ max 1 9 }}", "6331129"),
+        (
+            "{{ omit .Values.map \"k\" | toJson }}{{ pick .Values.map \"k\" | toJson }}",
+            "{\"z\":1}{\"k\":\"v\"}",
+        ),
+        (
+            "{{ add 1 2 3 }}{{ sub 5 2 }}{{ div 7 2 }}{{ mod 7 2 }}{{ int \"12\" }}{{ max 1 9 }}",
+            "6331129",
+        ),
     ] {
         assert_eq!(rendered(template).as_deref(), Ok(expected), "{template}");
     }

@@ -65,6 +65,9 @@ mod tests {
     #[test]
     fn a_map_gives_way_to_what_is_none() {
         assert_eq!(over_defaults(&json!({"a": {"b": 1}}), &json!({"a": 2})), json!({"a": 2}));
-        assert_eq!(over_defaults(&json!({"a": 1}), &json!({"a": {"b": 2}})), json!({"a": {"b": 2}}));
+        assert_eq!(
+            over_defaults(&json!({"a": 1}), &json!({"a": {"b": 2}})),
+            json!({"a": {"b": 2}})
+        );
     }
 }

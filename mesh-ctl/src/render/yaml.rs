@@ -134,8 +134,7 @@ fn scalar_text(out: &mut String, text: &str) {
 
 fn is_plain(text: &str) -> bool {
     /// What YAML 1.1 reads as truth values and nothing.
-    const WORDS: [&str; 10] =
-        ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan"];
+    const WORDS: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan"];
     let first = text.chars().next();
     let inner = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     first.is_some_and(|c| c.is_ascii_alphabetic() || c == '/' || c == '_')

@@ -74,7 +74,11 @@ fn merged(args: &[Value], overwrite: bool) -> gotmpl::Result<Value> {
 
 /// As the library behind Sprig: empty values of `from` never overwrite, and without `overwrite`
 /// only empty values of `into` are filled.
-fn merge_into(into: &mut BTreeMap<Arc<str>, Value>, from: &BTreeMap<Arc<str>, Value>, overwrite: bool) {
+fn merge_into(
+    into: &mut BTreeMap<Arc<str>, Value>,
+    from: &BTreeMap<Arc<str>, Value>,
+    overwrite: bool,
+) {
     for (key, value) in from {
         match (into.get_mut(key), value) {
             (Some(Value::Map(old)), Value::Map(new)) => {

@@ -13,9 +13,7 @@ pub(super) const TABLE: Table = &[
     ("toYaml", |args| {
         exactly::<1>(args).map(|[value]| text(yaml::write(&to_json(value)).trim_end_matches('\n')))
     }),
-    ("toJson", |args| {
-        exactly::<1>(args).map(|[value]| text(escaped(&to_json(value).to_string())))
-    }),
+    ("toJson", |args| exactly::<1>(args).map(|[value]| text(escaped(&to_json(value).to_string())))),
     ("toRawJson", |args| exactly::<1>(args).map(|[value]| text(to_json(value).to_string()))),
     ("toPrettyJson", |args| {
         let [value] = exactly(args)?;

@@ -16,9 +16,7 @@ pub(super) const TABLE: Table = &[
     ("float64", |args| exactly::<1>(args).map(|[value]| Value::Float(real(value)))),
     ("floor", |args| exactly::<1>(args).map(|[value]| Value::Float(real(value).floor()))),
     ("ceil", |args| exactly::<1>(args).map(|[value]| Value::Float(real(value).ceil()))),
-    ("add1", |args| {
-        exactly::<1>(args).map(|[value]| Value::Int(integer(value).wrapping_add(1)))
-    }),
+    ("add1", |args| exactly::<1>(args).map(|[value]| Value::Int(integer(value).wrapping_add(1)))),
     ("add", |args| Ok(fold(args, i64::wrapping_add))),
     ("mul", |args| Ok(fold(args, i64::wrapping_mul))),
     ("max", |args| Ok(fold(args, i64::max))),
@@ -74,7 +72,8 @@ fn fold(args: &[Value], with: fn(i64, i64) -> i64) -> Value {
 
 fn divide(args: &[Value], with: fn(i64, i64) -> Option<i64>) -> gotmpl::Result<Value> {
     let [left, right] = exactly(args)?;
-    with(integer(left), integer(right)).map_or_else(|| refuse("division by zero"), |n| Ok(Value::Int(n)))
+    with(integer(left), integer(right))
+        .map_or_else(|| refuse("division by zero"), |n| Ok(Value::Int(n)))
 }
 
 /// Whether a version satisfies one of the alternatives of `a, b || c`. `-0` after a version lets

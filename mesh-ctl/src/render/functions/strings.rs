@@ -20,12 +20,8 @@ pub(super) const TABLE: Table = &[
         let [items] = exactly(args)?;
         Ok(list(list_of(items)?.iter().map(|item| text(printed(item)))))
     }),
-    ("trimAll", |args| {
-        two(args, |set, from| from.trim_matches(|c| set.contains(c)).to_owned())
-    }),
-    ("trimSuffix", |args| {
-        two(args, |end, from| from.strip_suffix(end).unwrap_or(from).to_owned())
-    }),
+    ("trimAll", |args| two(args, |set, from| from.trim_matches(|c| set.contains(c)).to_owned())),
+    ("trimSuffix", |args| two(args, |end, from| from.strip_suffix(end).unwrap_or(from).to_owned())),
     ("trimPrefix", |args| {
         two(args, |start, from| from.strip_prefix(start).unwrap_or(from).to_owned())
     }),
@@ -60,7 +56,9 @@ pub(super) const TABLE: Table = &[
     ("join", |args| {
         let [separator, items] = exactly(args)?;
         let items: Vec<_> = match items {
-            Value::List(items) => items.iter().filter(|item| **item != Value::Nil).map(printed).collect(),
+            Value::List(items) => {
+                items.iter().filter(|item| **item != Value::Nil).map(printed).collect()
+            }
             other => vec![printed(other)],
         };
         Ok(text(items.join(text_of(separator)?)))
