@@ -45,6 +45,9 @@ pub mod http {
     };
 }
 
+/// Faults, as the HTTP filter and others hold them.
+pub use pb::envoy::extensions::filters::common::fault::v3 as http_fault;
+
 /// Network filters.
 pub mod network {
     pub use super::pb::envoy::extensions::filters::network::{

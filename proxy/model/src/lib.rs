@@ -12,6 +12,7 @@
 
 pub mod access_log;
 pub mod cluster;
+pub mod compile;
 pub mod endpoint;
 pub mod facts;
 pub mod filter_chain;
