@@ -126,6 +126,24 @@ impl Tasks {
         TaskHandle { name, join: tokio::task::spawn_local(task) }
     }
 
+    /// As [`Tasks::spawn_background`], on the current thread's `LocalSet` or local runtime.
+    ///
+    /// # Panics
+    /// Outside of one.
+    pub fn spawn_local_background<F>(
+        &self,
+        name: impl Into<Name>,
+        future: F,
+    ) -> TaskHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let name = name.into();
+        let task = self.wrap(name.clone(), future);
+        TaskHandle { name, join: tokio::task::spawn_local(task) }
+    }
+
     /// Runs a part the process cannot do without: an error or a panic is recorded in
     /// [`Tasks::failures`] and starts the drain.
     pub fn spawn_critical<F, E>(&self, name: impl Into<Name>, future: F) -> TaskHandle<()>

@@ -4,12 +4,15 @@ mod app;
 mod cli;
 mod dns;
 mod identity;
+mod failure;
+mod http;
 mod l4;
 mod listener;
 mod observe;
 mod settings;
 mod status;
 mod tls;
+mod upstream;
 mod worker;
 
 use std::collections::BTreeMap;

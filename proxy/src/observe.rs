@@ -2,5 +2,7 @@
 
 pub(crate) mod buckets;
 pub(crate) mod labels;
+pub(crate) mod peer;
+pub(crate) mod record;
 pub(crate) mod series;
 pub(crate) mod standard;
