@@ -3,9 +3,9 @@
 mod app;
 mod cli;
 mod dns;
-mod identity;
 mod failure;
 mod http;
+mod identity;
 mod l4;
 mod listener;
 mod observe;
