@@ -4,9 +4,18 @@ mod cluster;
 mod destination;
 mod document;
 mod endpoint;
+mod gateway;
+mod http;
+mod inbound;
+mod names;
+mod outbound;
+mod route;
+mod rule;
+#[cfg(test)]
+mod tests;
 mod tls;
 
-use mesh_api::name::ClusterName;
+use mesh_api::name::{ClusterName, ListenerName};
 use mesh_api::type_url::TypeUrl;
 
 use crate::class::Class;
@@ -15,9 +24,18 @@ use crate::snapshot::Snapshot;
 
 /// The inputs of all resources of a type for a class.
 pub fn all(snapshot: &Snapshot, class: &Class, type_url: &TypeUrl) -> Vec<Inputs> {
-    match type_url {
-        TypeUrl::Cluster => cluster::all(snapshot, class),
-        TypeUrl::Endpoint => endpoint::all(snapshot, class),
+    match (type_url, class.is_router()) {
+        (TypeUrl::Cluster, _) => cluster::all(snapshot, class),
+        (TypeUrl::Endpoint, _) => endpoint::all(snapshot, class),
+        (TypeUrl::Listener, true) => gateway::listeners(snapshot, class),
+        (TypeUrl::Listener, false) => {
+            let mut all = outbound::all(snapshot, class);
+            all.push(inbound::listener(snapshot, class));
+            all
+        }
+        (TypeUrl::Route, true) => gateway::routes(snapshot, class),
+        (TypeUrl::Route, false) => route::all(snapshot, class),
+        (TypeUrl::NameTable, false) => names::all(snapshot, class),
         _ => Vec::new(),
     }
 }
@@ -35,11 +53,19 @@ pub fn one(
         (TypeUrl::Cluster, Ok(name @ ClusterName::Outbound { .. })) => {
             Some(cluster::outbound(snapshot, class, &name))
         }
+        (TypeUrl::VirtualHost, _) => Some(route::host(snapshot, class, name)),
+        (TypeUrl::NameTable, _) if !name.is_empty() => Some(names::one(snapshot, class, name)),
         _ => None,
     }
 }
 
-/// The other name under which a resource serves `name`.
-pub fn alias(_class: &Class, _type_url: &TypeUrl, _name: &str) -> Option<String> {
-    None
+/// The other name under which a resource serves `name`: an address without a listener of its own
+/// is served by that of its port.
+pub fn alias(class: &Class, type_url: &TypeUrl, name: &str) -> Option<String> {
+    match (type_url, ListenerName::parse(name)) {
+        (TypeUrl::Listener, Ok(ListenerName::Tcp { port, .. })) if !class.is_router() => {
+            Some(format!("0.0.0.0_{port}"))
+        }
+        _ => None,
+    }
 }

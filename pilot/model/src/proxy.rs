@@ -54,8 +54,11 @@ impl Proxy {
         let own = features.iter().any(|feature| feature.starts_with(OWN_FEATURES));
         let filters = ISTIO_FILTERS.iter().all(|name| extensions.iter().any(|e| e == name));
         let dialect = if own || filters { Dialect::Istio } else { Dialect::Upstream };
-        let capabilities =
-            Capabilities { dialect, on_demand: has(ON_DEMAND_FEATURE), config_report: has(CONFIG_REPORT_FEATURE) };
+        let capabilities = Capabilities {
+            dialect,
+            on_demand: has(ON_DEMAND_FEATURE),
+            config_report: has(CONFIG_REPORT_FEATURE),
+        };
         Self { id, metadata, capabilities }
     }
 

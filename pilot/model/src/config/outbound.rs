@@ -1,0 +1,160 @@
+//! Listeners of a sidecar for traffic its application sends.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use mesh_api::name::{ClusterName, FixedCluster, RouteName};
+use mesh_api::port::PortNumber;
+use mesh_api::type_url::TypeUrl;
+use serde_json::{Value, json};
+
+use super::document::{Notes, ads, socket};
+use super::http::{Side, manager, tcp_proxy, unknown_cluster};
+use super::inbound::inspectors;
+use crate::class::Class;
+use crate::registry::{Port, Resolution, Service};
+use crate::resource::Inputs;
+use crate::snapshot::Snapshot;
+
+/// What plaintext HTTP looks like to the inspector.
+const PLAIN_HTTP: [&str; 2] = ["http/1.1", "h2c"];
+
+/// All outbound listeners.
+pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
+    let mut listeners: BTreeMap<String, Inputs> = BTreeMap::new();
+    let mut add = |inputs: Inputs| {
+        // The older service keeps an address that two want.
+        listeners.entry(inputs.name.to_string()).or_insert(inputs);
+    };
+    add(virtual_outbound(snapshot));
+    for (number, services) in &snapshot.by_port {
+        for service in services {
+            if !snapshot.sees(&class.namespace, service) {
+                continue;
+            }
+            let Some(port) = service.port(*number) else { continue };
+            for inputs in of_port(snapshot, class, service, port) {
+                add(inputs);
+            }
+        }
+    }
+    listeners.into_values().collect()
+}
+
+fn of_port(snapshot: &Snapshot, class: &Class, service: &Service, port: &Port) -> Vec<Inputs> {
+    if matches!(service.resolution, Resolution::Alias(_)) {
+        return Vec::new();
+    }
+    if port.protocol.is_http() {
+        return vec![http(snapshot, class, port.number)];
+    }
+    let addresses: Vec<IpAddr> = match service.resolution {
+        Resolution::Headless => {
+            let endpoints = snapshot.endpoints_of(&service.host).iter();
+            endpoints.filter(|e| e.port_name == port.name).map(|e| e.address).collect()
+        }
+        _ => service.vips.clone(),
+    };
+    let listener = |ip: &IpAddr| bytes(snapshot, class, (service, port), *ip);
+    addresses.iter().map(listener).collect()
+}
+
+/// Traffic that no other listener takes.
+fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
+    let mut notes = Notes::default();
+    let port = snapshot.mesh.proxy_listen_port;
+    let (hole, unknown) = (FixedCluster::BlackHole.as_str(), unknown_cluster(snapshot));
+    notes.refer(TypeUrl::Cluster, hole);
+    notes.refer(TypeUrl::Cluster, unknown);
+    let document = json!({
+        "name": "virtualOutbound",
+        "address": socket("0.0.0.0", port),
+        "traffic_direction": "OUTBOUND",
+        "use_original_dst": true,
+        "filter_chains": [
+            {
+                "name": "virtualOutbound-blackhole",
+                "filter_chain_match": { "destination_port": port },
+                "filters": [tcp_proxy(snapshot, hole, hole)],
+            },
+            {
+                "name": "virtualOutbound-catchall-tcp",
+                "filters": [tcp_proxy(snapshot, unknown, unknown)],
+            },
+        ],
+    });
+    notes.finish(TypeUrl::Listener, "virtualOutbound", document)
+}
+
+fn frame(name: &str, address: &str, port: PortNumber) -> Value {
+    json!({
+        "name": name,
+        "address": socket(address, port.get()),
+        "traffic_direction": "OUTBOUND",
+        "bind_to_port": false,
+        "continue_on_listener_filters_timeout": true,
+    })
+}
+
+/// The listener of all HTTP services of a port. What is not plaintext HTTP passes through it.
+fn http(snapshot: &Snapshot, class: &Class, port: PortNumber) -> Inputs {
+    let mut notes = Notes::default();
+    let name = format!("0.0.0.0_{port}");
+    let unknown = unknown_cluster(snapshot);
+    notes.refer(TypeUrl::Cluster, unknown);
+    let route = RouteName::Port(port).to_string();
+    let mut document = frame(&name, "0.0.0.0", port);
+    document["listener_filters"] = json!(inspectors());
+    document["listener_filters_timeout"] =
+        snapshot.mesh.protocol_detection_timeout.to_string().into();
+    document["filter_chains"] = json!([http_chain(snapshot, class, &name, &route, &mut notes)]);
+    document["default_filter_chain"] = json!({
+        "name": "PassthroughFilterChain",
+        "filters": [tcp_proxy(snapshot, unknown, unknown)],
+    });
+    notes.finish(TypeUrl::Listener, &name, document)
+}
+
+fn http_chain(
+    snapshot: &Snapshot,
+    class: &Class,
+    listener: &str,
+    route: &str,
+    notes: &mut Notes,
+) -> Value {
+    notes.refer(TypeUrl::Route, route);
+    let rds = json!({ "config_source": ads(), "route_config_name": route });
+    let prefix = format!("outbound_{listener};");
+    let filter = manager(snapshot, class, Side::Outbound, &prefix, ("rds", rds));
+    json!({
+        "name": listener,
+        "filter_chain_match": {
+            "transport_protocol": "raw_buffer",
+            "application_protocols": PLAIN_HTTP,
+        },
+        "filters": [filter],
+    })
+}
+
+/// The listener of a service port at one address: bytes, or HTTP where it is found.
+fn bytes(snapshot: &Snapshot, class: &Class, of: (&Service, &Port), ip: IpAddr) -> Inputs {
+    let (service, port) = of;
+    let mut notes = Notes::default();
+    let name = format!("{ip}_{}", port.number);
+    let cluster = ClusterName::outbound(port.number, service.host.clone()).to_string();
+    notes.refer(TypeUrl::Cluster, &cluster);
+    let mut document = frame(&name, &ip.to_string(), port.number);
+    let tcp = tcp_proxy(snapshot, &cluster, &cluster);
+    if port.protocol.is_unsupported() {
+        let route = RouteName::HostPort { host: service.host.clone(), port: port.number };
+        let chain = http_chain(snapshot, class, &name, &route.to_string(), &mut notes);
+        document["listener_filters"] = json!(inspectors());
+        document["listener_filters_timeout"] =
+            snapshot.mesh.protocol_detection_timeout.to_string().into();
+        document["filter_chains"] = json!([chain]);
+        document["default_filter_chain"] = json!({ "name": name, "filters": [tcp] });
+    } else {
+        document["filter_chains"] = json!([{ "filters": [tcp] }]);
+    }
+    notes.finish(TypeUrl::Listener, &name, document)
+}
