@@ -31,6 +31,8 @@ pub struct Cluster {
     pub slow_start: Option<SlowStart>,
     /// Below this percentage of healthy endpoints health is ignored; 0 never.
     pub panic_threshold: u32,
+    /// Whether localities are chosen by weight.
+    pub weighted_localities: bool,
     /// How much of everything it may have at once.
     pub circuit: CircuitBreakers,
     /// When endpoints are ejected.

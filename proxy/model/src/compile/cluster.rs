@@ -70,6 +70,7 @@ pub fn cluster(
         lb: policy(value, path, notes)?,
         slow_start: slow_start(value, path)?,
         panic_threshold: lb.panic_threshold,
+        weighted_localities: lb.weighted_localities,
         circuit: breakers(value.circuit_breakers.as_ref()),
         outlier: match &value.outlier_detection {
             Some(outlier) => {
