@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Gateway(RunArgs),
     /// Tells the proxy of this pod to drain: what a preStop hook calls.
     Drain(DrainArgs),
+    /// Sends the traffic of this pod to its proxy: what the init container does.
+    Init(Box<crate::init::Args>),
+    /// Waits until the proxy of this pod is ready: what a postStart hook calls.
+    Wait(crate::wait::Args),
 }
 
 /// Flags of a running proxy.

@@ -6,6 +6,7 @@ mod dns;
 mod failure;
 mod http;
 mod identity;
+mod init;
 mod l4;
 mod listener;
 mod observe;
@@ -13,6 +14,7 @@ mod settings;
 mod status;
 mod tls;
 mod upstream;
+mod wait;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,13 @@ fn main() -> ExitCode {
         Command::Drain(args) => match cli::drain(args.port) {
             Ok(answer) => say(&answer, ExitCode::SUCCESS),
             Err(error) => say(&format!("proxy drain: {error}\n"), ExitCode::FAILURE),
+        },
+        Command::Init(args) => init::run(&args, |line| {
+            say(&format!("{line}\n"), ExitCode::SUCCESS);
+        }),
+        Command::Wait(args) => match wait::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => say(&format!("proxy wait: {error}\n"), ExitCode::FAILURE),
         },
     }
 }
