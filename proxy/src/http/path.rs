@@ -175,7 +175,7 @@ mod tests {
     const BASE: Rules =
         Rules { normalize: true, merge_slashes: false, escaped_slashes: EscapedSlashes::Keep };
 
-    fn path(text: &str, rules: PathPolicy) -> String {
+    fn path(text: &str, rules: Rules) -> String {
         match normalize(text, rules) {
             Normalized::Path(path) => path.into_owned(),
             other => panic!("{text}: {other:?}"),
