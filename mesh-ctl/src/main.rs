@@ -1,23 +1,9 @@
 //! `meshctl`: install, inspect and run the mesh.
 
-#![allow(unreachable_pub, reason = "a program exports nothing; `pub` marks what siblings use")]
-
-mod apply;
-mod chart;
-mod cli;
-mod cmd;
-mod error;
-mod kubeconfig;
-mod output;
-mod pod;
-mod proxy_config;
-mod render;
-mod settings;
-mod wait;
-
 use std::process::ExitCode;
 
 use clap::Parser;
+use mesh_ctl::{cli, cmd, output};
 
 fn main() -> ExitCode {
     // Pods' own processes start through this program too; they are not commands for people.

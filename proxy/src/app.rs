@@ -10,7 +10,7 @@ use crate::{identity, status};
 /// Starts the parts. The process obtains its certificate, answers for its readiness and drains; it
 /// reports itself not ready, and names what it waits for, as long as nothing serves
 /// `configuration`.
-pub(crate) async fn start(
+pub async fn start(
     process: Process,
     settings: ProxySettings,
     admin: Admin,

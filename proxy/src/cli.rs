@@ -14,10 +14,10 @@ use clap::{Args, Parser, Subcommand};
 /// them by one document.
 #[derive(Debug, Parser)]
 #[command(name = "proxy", version, after_help = EXAMPLES)]
-pub(crate) struct Cli {
+pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
 
 /// A role of the binary.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Runs beside one application and carries its traffic.
     Sidecar(RunArgs),
     /// Runs alone at the edge of the mesh.
@@ -44,41 +44,41 @@ pub(crate) enum Command {
 
 /// Flags of a running proxy.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct RunArgs {
+pub struct RunArgs {
     /// The DNS domain of the proxy: <namespace>.svc.<cluster domain> when not given.
     #[arg(long)]
-    pub(crate) domain: Option<String>,
+    pub domain: Option<String>,
     /// Level of the data path's log: trace, debug, info, warning, error, critical or off.
     #[arg(long = "proxyLogLevel", default_value = "")]
-    pub(crate) proxy_log_level: String,
+    pub proxy_log_level: String,
     /// Levels of parts of the data path: <component>:<level>, with commas.
     #[arg(long = "proxyComponentLogLevel", default_value = "")]
-    pub(crate) component_log_level: String,
+    pub component_log_level: String,
     /// Level of everything else: <scope>:<level>, with commas; the scope `default` is all.
     #[arg(long = "log_output_level", default_value = "")]
-    pub(crate) log_output_level: String,
+    pub log_output_level: String,
     /// Writes the log as JSON.
     #[arg(long = "log_as_json")]
-    pub(crate) log_as_json: bool,
+    pub log_as_json: bool,
     /// Number of workers; 0 for one per CPU.
     #[arg(long)]
-    pub(crate) concurrency: Option<u32>,
+    pub concurrency: Option<u32>,
     /// A bootstrap document instead of the environment.
     #[arg(long)]
-    pub(crate) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 }
 
 /// Flags of `proxy drain`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct DrainArgs {
+pub struct DrainArgs {
     /// Port of the agent's interface on this host.
     #[arg(long, default_value_t = 15020)]
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
 impl RunArgs {
     /// What these flags say, as variables of the process frame.
-    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+    pub fn variables(&self) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         if self.log_as_json {
             variables.insert("LOG_FORMAT".to_owned(), "json".to_owned());
@@ -117,7 +117,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 ///
 /// # Errors
 /// When nobody listens there, or the answer is not 200.
-pub(crate) fn drain(port: u16) -> io::Result<String> {
+pub fn drain(port: u16) -> io::Result<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, DRAIN_PATIENCE)?;
     stream.set_read_timeout(Some(DRAIN_PATIENCE))?;

@@ -10,7 +10,7 @@ use proxy_model::flags::ResponseFlags;
 
 /// What went wrong between the router and the first byte of a response, or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum FailureKind {
+pub enum FailureKind {
     /// No endpoint can be picked.
     NoHealthyUpstream,
     /// The route names a cluster that does not exist.
@@ -49,7 +49,7 @@ pub(crate) enum FailureKind {
 
 /// On whose side a failure lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
     /// The endpoint's.
     Upstream,
     /// This proxy's, or its configuration's.
@@ -58,16 +58,16 @@ pub(crate) enum Side {
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// What went wrong.
-    pub(crate) kind: FailureKind,
+    pub kind: FailureKind,
     /// The transport's own words, empty when it has none.
-    pub(crate) reason: Arc<str>,
+    pub reason: Arc<str>,
 }
 
 impl FailureKind {
     /// Envoy's name of the reset reason; empty when there was no stream to reset.
-    pub(crate) const fn reset_reason(self) -> &'static str {
+    pub const fn reset_reason(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
             Self::RemoteConnectionFailure => "remote connection failure",
@@ -90,7 +90,7 @@ impl FailureKind {
     }
 
     /// Envoy's response flag.
-    pub(crate) const fn flags(self) -> ResponseFlags {
+    pub const fn flags(self) -> ResponseFlags {
         match self {
             Self::NoHealthyUpstream => ResponseFlags::UH,
             Self::ClusterNotFound | Self::ConfigurationUnknown => ResponseFlags::NC,
@@ -110,7 +110,7 @@ impl FailureKind {
     }
 
     /// The status of the reply this proxy makes when no response has begun.
-    pub(crate) const fn status(self) -> StatusCode {
+    pub const fn status(self) -> StatusCode {
         match self {
             Self::ProtocolError => StatusCode::BAD_GATEWAY,
             Self::PerTryTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -120,7 +120,7 @@ impl FailureKind {
     }
 
     /// On whose side the failure lies.
-    pub(crate) const fn side(self) -> Side {
+    pub const fn side(self) -> Side {
         match self {
             Self::RemoteConnectionFailure
             | Self::ConnectionTimeout
@@ -145,22 +145,22 @@ impl FailureKind {
 
 impl Failure {
     /// A failure without words of the transport.
-    pub(crate) fn new(kind: FailureKind) -> Self {
+    pub fn new(kind: FailureKind) -> Self {
         Self { kind, reason: Arc::from("") }
     }
 
     /// A failure with the transport's own words.
-    pub(crate) fn with_reason(kind: FailureKind, reason: impl fmt::Display) -> Self {
+    pub fn with_reason(kind: FailureKind, reason: impl fmt::Display) -> Self {
         Self { kind, reason: Arc::from(reason.to_string()) }
     }
 
     /// The flags of the exchange.
-    pub(crate) fn flags(&self) -> ResponseFlags {
+    pub fn flags(&self) -> ResponseFlags {
         self.kind.flags()
     }
 
     /// Envoy's `response_code_details`: a reset's is made of its reason and the transport's words.
-    pub(crate) fn details(&self, response_started: bool) -> String {
+    pub fn details(&self, response_started: bool) -> String {
         let fixed = match self.kind {
             FailureKind::NoHealthyUpstream => "no_healthy_upstream",
             FailureKind::ClusterNotFound => "cluster_not_found",
@@ -188,7 +188,7 @@ impl Failure {
 
     /// Envoy's body text of the reply made when no response has begun. `attempts` counts the
     /// tries that were made.
-    pub(crate) fn body(&self, attempts: u32) -> String {
+    pub fn body(&self, attempts: u32) -> String {
         match self.kind {
             FailureKind::NoHealthyUpstream | FailureKind::DnsResolution => {
                 "no healthy upstream".to_owned()

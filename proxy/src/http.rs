@@ -1,7 +1,7 @@
 //! HTTP: from a connection's bytes to routed requests and back.
 
-pub(crate) mod codec;
-pub(crate) mod path;
-pub(crate) mod replay;
-pub(crate) mod reply;
-pub(crate) mod xfcc;
+pub mod codec;
+pub mod path;
+pub mod replay;
+pub mod reply;
+pub mod xfcc;

@@ -25,7 +25,7 @@ const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 ///
 /// # Errors
 /// When the document's identity cannot be one, or its source is not spoken.
-pub(crate) fn start(process: &Process, document: &Bootstrap) -> Result<LiveIdentity, MainError> {
+pub fn start(process: &Process, document: &Bootstrap) -> Result<LiveIdentity, MainError> {
     let live = LiveIdentity::new();
     let Some(identity) = &document.identity else { return Ok(live) };
     let IdentitySource::Ca { address, root_cert, token_path } = &identity.source else {
@@ -60,10 +60,7 @@ pub(crate) fn start(process: &Process, document: &Bootstrap) -> Result<LiveIdent
 ///
 /// # Errors
 /// When the server's address cannot be dialled at all.
-pub(crate) fn discovery_channel(
-    discovery: &Discovery,
-    live: &LiveIdentity,
-) -> Result<Channel, MainError> {
+pub fn discovery_channel(discovery: &Discovery, live: &LiveIdentity) -> Result<Channel, MainError> {
     let target = Target {
         authority: discovery.address.clone(),
         server_name: discovery.san.first().cloned(),

@@ -1,3 +1,3 @@
 //! Connections that are carried as bytes.
 
-pub(crate) mod copy;
+pub mod copy;

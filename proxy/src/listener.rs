@@ -1,8 +1,8 @@
 //! From an accepted socket to a chosen filter chain.
 
-pub(crate) mod accept;
-pub(crate) mod conn;
-pub(crate) mod inspect;
-pub(crate) mod manager;
-pub(crate) mod orig_dst;
-pub(crate) mod stream;
+pub mod accept;
+pub mod conn;
+pub mod inspect;
+pub mod manager;
+pub mod orig_dst;
+pub mod stream;

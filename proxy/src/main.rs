@@ -1,22 +1,5 @@
 //! `proxy`: from the command line to the process frame.
 
-mod app;
-mod cli;
-mod dns;
-mod failure;
-mod http;
-mod identity;
-mod init;
-mod l4;
-mod listener;
-mod observe;
-mod settings;
-mod status;
-mod tls;
-mod upstream;
-mod wait;
-mod worker;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,8 +9,8 @@ use clap::Parser;
 use mesh_api::node::NodeType;
 use mesh_rt::process::{self, Component};
 use mesh_rt::settings::{Layered, ProcessEnv, Settings};
-
-use crate::cli::{Cli, Command, RunArgs};
+use proxy::cli::{Cli, Command, RunArgs};
+use proxy::{app, cli, init, settings, wait};
 
 const COMPONENT: Component = Component {
     name: "proxy",

@@ -1,8 +1,8 @@
 //! What the proxy tells about its traffic: metrics and access logs.
 
-pub(crate) mod buckets;
-pub(crate) mod labels;
-pub(crate) mod peer;
-pub(crate) mod record;
-pub(crate) mod series;
-pub(crate) mod standard;
+pub mod buckets;
+pub mod labels;
+pub mod peer;
+pub mod record;
+pub mod series;
+pub mod standard;

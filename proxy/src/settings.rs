@@ -28,22 +28,22 @@ const DEFAULT_DOMAIN: &str = "svc.cluster.local";
 
 /// What a running proxy is told.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ProxySettings {
+pub struct ProxySettings {
     /// Who it is and where everything is.
-    pub(crate) bootstrap: Bootstrap,
+    pub bootstrap: Bootstrap,
     /// Worker threads.
-    pub(crate) workers: usize,
+    pub workers: usize,
     /// Directory of what survives a restart; last good configuration is kept here.
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// Servers DNS questions about other names go to.
-    pub(crate) resolv_conf: PathBuf,
+    pub resolv_conf: PathBuf,
 }
 
 /// Reads settings of a proxy of type `role`.
 ///
 /// Bad values are rejected in `settings`; the result then only fills the gap until
 /// [`Settings::finish`] fails.
-pub(crate) fn read(settings: &Settings<'_>, role: NodeType, args: &RunArgs) -> ProxySettings {
+pub fn read(settings: &Settings<'_>, role: NodeType, args: &RunArgs) -> ProxySettings {
     let bootstrap = match &args.config {
         Some(path) => document(settings, path),
         None => from_environment(settings, role, args),
@@ -323,7 +323,7 @@ fn empty(role: NodeType) -> Bootstrap {
 }
 
 /// Variables of the process frame that follow from a proxy's settings.
-pub(crate) fn frame_variables(settings: &ProxySettings) -> [(String, String); 2] {
+pub fn frame_variables(settings: &ProxySettings) -> [(String, String); 2] {
     let drain = &settings.bootstrap.drain;
     // A second more: the proxy's own wait ends first, and cleanly.
     let deadline = drain.termination.get().max(drain.minimum.get()) + Duration::from_secs(1);

@@ -36,7 +36,7 @@ struct State {
 ///
 /// # Errors
 /// When a port cannot be bound.
-pub(crate) fn serve(process: &Process, status: &Status) -> Result<[SocketAddr; 2], ListenError> {
+pub fn serve(process: &Process, status: &Status) -> Result<[SocketAddr; 2], ListenError> {
     let state =
         State { readiness: process.readiness.clone(), trigger: process.tasks.trigger().clone() };
     let bind = |port: u16| {
@@ -80,7 +80,7 @@ fn answer(state: &State, method: &Method, path: &str, peer: SocketAddr) -> Respo
 /// Keeps the process alive for the drain's duration once it begins: endpoints vanish from other
 /// proxies only after a while. With `exitOnZeroActiveConnections`, only for its minimum; the
 /// connections under way hold it longer by themselves.
-pub(crate) fn hold_drain(tasks: &Tasks, drain: &Drain) {
+pub fn hold_drain(tasks: &Tasks, drain: &Drain) {
     let least = match drain.exit_on_zero_active_connections {
         true => drain.minimum.get(),
         false => drain.termination.get(),

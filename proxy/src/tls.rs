@@ -1,20 +1,20 @@
 //! TLS: rustls stops here. Policies of the model become configurations, and a handshake's result
 //! becomes the other end's identity.
 
-pub(crate) mod client;
-pub(crate) mod config;
-pub(crate) mod keystore;
-pub(crate) mod material;
-pub(crate) mod peer;
-pub(crate) mod server;
-pub(crate) mod verify;
+pub mod client;
+pub mod config;
+pub mod keystore;
+pub mod material;
+pub mod peer;
+pub mod server;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
 
 /// Why there is no TLS connection.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum TlsFailure {
+pub enum TlsFailure {
     /// A secret is not there, or cannot be used.
     #[error("secret {name}: {reason}")]
     Secret {

@@ -1,17 +1,17 @@
 //! A worker's connections to upstream clusters: endpoints chosen, connections made, pooled,
 //! counted and drained. Knows nothing of listeners and HTTP filters.
 
-pub(crate) mod body;
-pub(crate) mod connection;
-pub(crate) mod dial;
+pub mod body;
+pub mod connection;
+pub mod dial;
 mod dns;
-pub(crate) mod exchange;
-pub(crate) mod io;
-pub(crate) mod outlier;
-pub(crate) mod pool;
+pub mod exchange;
+pub mod io;
+pub mod outlier;
+pub mod pool;
 mod select;
-pub(crate) mod shared;
-pub(crate) mod transport;
+pub mod shared;
+pub mod transport;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -36,23 +36,23 @@ use transport::{TlsOverrides, UpstreamDeps};
 
 /// What an endpoint is chosen for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PickFor {
+pub struct PickFor {
     /// Where the client wanted to go: the endpoint of `ORIGINAL_DST` clusters.
-    pub(crate) original_destination: Option<SocketAddr>,
+    pub original_destination: Option<SocketAddr>,
     /// Where a header says it goes instead, for clusters that read one.
-    pub(crate) header_destination: Option<SocketAddr>,
+    pub header_destination: Option<SocketAddr>,
     /// What hash policies made of the request.
-    pub(crate) hash: Option<u64>,
+    pub hash: Option<u64>,
     /// Endpoints that were tried before, to be avoided.
-    pub(crate) avoid: Vec<Arc<Endpoint>>,
+    pub avoid: Vec<Arc<Endpoint>>,
     /// How often another endpoint is picked to avoid those.
-    pub(crate) avoid_attempts: u32,
+    pub avoid_attempts: u32,
     /// What the request changes in the cluster's TLS.
-    pub(crate) tls: TlsOverrides,
+    pub tls: TlsOverrides,
     /// Whether the client speaks HTTP/2.
-    pub(crate) downstream_http2: bool,
+    pub downstream_http2: bool,
     /// Whether the route has high priority.
-    pub(crate) high_priority: bool,
+    pub high_priority: bool,
 }
 
 impl PickFor {
@@ -62,31 +62,31 @@ impl PickFor {
 }
 
 /// A connected stream for a TCP proxy.
-pub(crate) struct TcpUpstream {
+pub struct TcpUpstream {
     /// The stream.
-    pub(crate) stream: UpstreamIo,
+    pub stream: UpstreamIo,
     /// The endpoint.
-    pub(crate) endpoint: Arc<Endpoint>,
+    pub endpoint: Arc<Endpoint>,
     /// Where it is.
-    pub(crate) address: HostAddress,
+    pub address: HostAddress,
     /// Its place in circuit breakers and load, given back on drop.
-    pub(crate) lease: TcpLease,
+    pub lease: TcpLease,
     /// This end's address.
-    pub(crate) local_addr: Option<SocketAddr>,
+    pub local_addr: Option<SocketAddr>,
     /// Who the other end proved to be.
-    pub(crate) tls: Option<Arc<PeerIdentity>>,
+    pub tls: Option<Arc<PeerIdentity>>,
 }
 
 /// A TCP connection's place in circuit breakers and load.
 #[derive(Debug)]
-pub(crate) struct TcpLease {
+pub struct TcpLease {
     _connection: Permit,
     _load: Load,
 }
 
 /// A worker's upstream side. Cloning gives another handle.
 #[derive(Clone)]
-pub(crate) struct Upstreams(Rc<Inner>);
+pub struct Upstreams(Rc<Inner>);
 
 struct Inner {
     deps: UpstreamDeps,
@@ -143,12 +143,12 @@ impl Chosen {
 
 impl Upstreams {
     /// No connection so far.
-    pub(crate) fn new(deps: UpstreamDeps) -> Self {
+    pub fn new(deps: UpstreamDeps) -> Self {
         Self(Rc::new(Inner { deps, clusters: RefCell::default() }))
     }
 
     /// What it was made of.
-    pub(crate) fn deps(&self) -> &UpstreamDeps {
+    pub fn deps(&self) -> &UpstreamDeps {
         &self.0.deps
     }
 
@@ -156,7 +156,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// The [`Failure`] of choosing, of a circuit breaker, of connecting or of TLS.
-    pub(crate) async fn connect_tcp(
+    pub async fn connect_tcp(
         &self,
         cluster: &Arc<Cluster>,
         pick: &PickFor,
@@ -187,7 +187,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// As [`Upstreams::connect_tcp`], with the endpoint if one was chosen.
-    pub(crate) async fn exchange(
+    pub async fn exchange(
         &self,
         cluster: &Arc<Cluster>,
         pick: &PickFor,
@@ -240,12 +240,7 @@ impl Upstreams {
     }
 
     /// Tells outlier detection how an exchange ended: a status, or a failure.
-    pub(crate) fn ended(
-        &self,
-        cluster: &Arc<Cluster>,
-        to: &Reached,
-        result: Result<u16, &Failure>,
-    ) {
+    pub fn ended(&self, cluster: &Arc<Cluster>, to: &Reached, result: Result<u16, &Failure>) {
         let hosts = || to.set.as_ref().map_or(1, |set| set.endpoints().count());
         let hosts = if cluster.outlier.is_some() { hosts() } else { 1 };
         self.report(cluster, &to.address, result, hosts);
@@ -275,11 +270,7 @@ impl Upstreams {
     }
 
     /// Takes one of the cluster's retries; `None` when the circuit breaker is open.
-    pub(crate) fn retry_permit(
-        &self,
-        cluster: &Arc<Cluster>,
-        high_priority: bool,
-    ) -> Option<Permit> {
+    pub fn retry_permit(&self, cluster: &Arc<Cluster>, high_priority: bool) -> Option<Permit> {
         let state = self.state(cluster);
         let limits = if high_priority { &cluster.circuit.high } else { &cluster.circuit.default };
         let most = match limits.retry_budget {
@@ -296,7 +287,7 @@ impl Upstreams {
     /// Drains what the configuration no longer has: clusters that are gone or whose connections
     /// would be made otherwise, and endpoints that left their cluster. Called by the
     /// worker when the configuration changed.
-    pub(crate) fn reconcile(&self, snapshot: &Snapshot) {
+    pub fn reconcile(&self, snapshot: &Snapshot) {
         self.0.clusters.borrow_mut().retain(|name, state| {
             let held = snapshot.cluster(name).found();
             let Some(cluster) = held.filter(|cluster| cluster.hash == state.hash) else {

@@ -19,29 +19,29 @@ use tracing::{error, warn};
 const QUEUE: usize = 1024;
 
 /// An accepted connection on its way to a worker.
-pub(crate) struct Accepted {
+pub struct Accepted {
     /// The socket, non-blocking.
-    pub(crate) stream: TcpStream,
+    pub stream: TcpStream,
     /// The other end.
-    pub(crate) peer: SocketAddr,
+    pub peer: SocketAddr,
     /// The name of the listener whose socket accepted it.
-    pub(crate) listener: Arc<str>,
+    pub listener: Arc<str>,
     /// True once that listener is to be drained.
-    pub(crate) removed: watch::Receiver<bool>,
+    pub removed: watch::Receiver<bool>,
     /// Its place in the ledgers; counts until it is dropped.
-    pub(crate) entry: Vec<Entry>,
+    pub entry: Vec<Entry>,
 }
 
 /// How many there are of something, and how many there may be. Clones share both.
 #[derive(Clone, Debug)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     count: Arc<AtomicUsize>,
     limit: Arc<AtomicUsize>,
 }
 
 /// One of what a [`Ledger`] counts.
 #[derive(Debug)]
-pub(crate) struct Entry(Arc<AtomicUsize>);
+pub struct Entry(Arc<AtomicUsize>);
 
 impl Drop for Entry {
     fn drop(&mut self) {
@@ -50,22 +50,22 @@ impl Drop for Entry {
 }
 
 impl Ledger {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self { count: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
     }
 
     /// Changes how many there may be; those there are stay.
-    pub(crate) fn set_limit(&self, limit: usize) {
+    pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Release);
     }
 
     /// How many there are.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
     /// One more; `None` when the limit is reached.
-    pub(crate) fn enter(&self) -> Option<Entry> {
+    pub fn enter(&self) -> Option<Entry> {
         let before = self.count.fetch_add(1, Ordering::AcqRel);
         let entry = Entry(self.count.clone());
         (before < self.limit.load(Ordering::Acquire)).then_some(entry)
@@ -73,11 +73,11 @@ impl Ledger {
 }
 
 /// What a worker does with a connection.
-pub(crate) type Serve = Rc<dyn Fn(Accepted) -> LocalBoxFuture<'static, ()>>;
+pub type Serve = Rc<dyn Fn(Accepted) -> LocalBoxFuture<'static, ()>>;
 
 /// All workers. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Workers {
+pub struct Workers {
     workers: Arc<[Worker]>,
     total: Ledger,
 }
@@ -93,7 +93,7 @@ impl Workers {
     ///
     /// # Errors
     /// When the operating system has no thread or descriptors to give.
-    pub(crate) fn start(
+    pub fn start(
         tasks: &Tasks,
         count: usize,
         limit: usize,
@@ -117,7 +117,7 @@ impl Workers {
 
     /// Hands a connection to the least loaded worker. It is dropped, and with that closed, when
     /// there are too many already; then the answer is false.
-    pub(crate) fn hand(&self, mut accepted: Accepted) -> bool {
+    pub fn hand(&self, mut accepted: Accepted) -> bool {
         let Some(total) = self.total.enter() else { return false };
         let Some(worker) = self.workers.iter().min_by_key(|worker| worker.ledger.count()) else {
             return false;
@@ -128,7 +128,7 @@ impl Workers {
     }
 
     /// Connections of each worker.
-    pub(crate) fn loads(&self) -> Vec<usize> {
+    pub fn loads(&self) -> Vec<usize> {
         self.workers.iter().map(|worker| worker.ledger.count()).collect()
     }
 }
@@ -159,7 +159,7 @@ fn run(
 
 /// How many connections the limit of open files allows, each with an upstream one. Raises the soft
 /// limit to the hard one first.
-pub(crate) fn connection_limit() -> usize {
+pub fn connection_limit() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     /// Descriptors for everything else.
     const RESERVED: u64 = 256;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 const KEYS: [&str; 7] = ["mountPath", "name", "containerPort", "port", "path", "ip", "key"];
 
 /// `live` with `wanted` applied to it; `last` is what was applied before.
-pub fn three_way(live: &Value, last: Option<&Value>, wanted: &Value) -> Value {
+pub(super) fn three_way(live: &Value, last: Option<&Value>, wanted: &Value) -> Value {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
             Value::Object(objects(live, last.and_then(Value::as_object), wanted))

@@ -7,7 +7,7 @@ use gotmpl::Value;
 use serde_json::{Map, Number, Value as Json};
 
 /// A JSON value as the engine's.
-pub fn from_json(value: &Json) -> Value {
+pub(super) fn from_json(value: &Json) -> Value {
     match value {
         Json::Null => Value::Nil,
         Json::Bool(value) => Value::Bool(*value),
@@ -26,7 +26,7 @@ pub fn from_json(value: &Json) -> Value {
 }
 
 /// An engine's value as JSON. Functions become null.
-pub fn to_json(value: &Value) -> Json {
+pub(super) fn to_json(value: &Value) -> Json {
     match value {
         Value::Nil | Value::Function(_) => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
@@ -55,19 +55,19 @@ fn float(value: f64) -> Json {
 }
 
 /// A list of the engine.
-pub fn list(items: impl IntoIterator<Item = Value>) -> Value {
+pub(super) fn list(items: impl IntoIterator<Item = Value>) -> Value {
     Value::List(items.into_iter().collect::<Vec<_>>().into())
 }
 
 /// A map of the engine.
-pub fn map<K: Into<Arc<str>>>(fields: impl IntoIterator<Item = (K, Value)>) -> Value {
+pub(super) fn map<K: Into<Arc<str>>>(fields: impl IntoIterator<Item = (K, Value)>) -> Value {
     let fields: BTreeMap<Arc<str>, Value> =
         fields.into_iter().map(|(key, value)| (key.into(), value)).collect();
     Value::Map(Arc::new(fields))
 }
 
 /// A text of the engine.
-pub fn text(text: impl AsRef<str>) -> Value {
+pub(super) fn text(text: impl AsRef<str>) -> Value {
     Value::String(text.as_ref().into())
 }
 

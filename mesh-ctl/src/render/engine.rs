@@ -18,7 +18,7 @@ const NO_VALUE: &str = "<no value>";
 type Trees = BTreeMap<String, ListNode>;
 
 /// Parsed templates, ready to be executed.
-pub struct Engine {
+pub(super) struct Engine {
     scope: Arc<Scope>,
     chart: String,
 }
@@ -34,7 +34,7 @@ struct Scope {
 
 impl Engine {
     /// Parses the templates of a chart; each is named `<chart>/<path>`.
-    pub fn new(chart: &str, templates: &BTreeMap<String, String>) -> gotmpl::Result<Self> {
+    pub(super) fn new(chart: &str, templates: &BTreeMap<String, String>) -> gotmpl::Result<Self> {
         let mut trees = Trees::new();
         for (path, source) in templates {
             parse_into(&mut trees, &format!("{chart}/{path}"), source)?;
@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Executes the template at `path` of the chart.
-    pub fn execute(&self, path: &str, data: &Value) -> gotmpl::Result<String> {
+    pub(super) fn execute(&self, path: &str, data: &Value) -> gotmpl::Result<String> {
         self.scope.execute(&format!("{}/{path}", self.chart), data)
     }
 }

@@ -18,7 +18,7 @@ type Function = fn(&[Value]) -> gotmpl::Result<Value>;
 type Table = &'static [(&'static str, Function)];
 
 /// All functions but those that need the templates themselves.
-pub fn all() -> FuncMap {
+pub(super) fn all() -> FuncMap {
     let tables: [Table; 6] =
         [dicts::TABLE, encode::TABLE, lists::TABLE, logic::TABLE, numbers::TABLE, strings::TABLE];
     let mut all = FuncMap::new();

@@ -26,7 +26,7 @@ const API_VERSIONS: &[&str] = &[
 ];
 
 /// `root` with the objects that belong to this chart, release and template.
-pub fn with_methods(root: &Json, chart: &Chart, release: &Release, template: &str) -> Value {
+pub(super) fn with_methods(root: &Json, chart: &Chart, release: &Release, template: &str) -> Value {
     let Value::Map(fields) = from_json(root) else { return Value::Nil };
     let mut fields = (*fields).clone();
     fields.insert("Files".into(), files(chart));

@@ -17,11 +17,14 @@ const MAX_SETS: usize = 8192;
 /// Resources a closure may have.
 const MAX_CLOSURE: usize = 4096;
 
+/// All resources of a type for a class, and the generation of the snapshot they were made from.
+type Sets = HashMap<(Arc<Class>, TypeUrl), (u64, Arc<ResourceSet>)>;
+
 /// Makes resources and remembers them. Shared by all connections.
 #[derive(Default)]
 pub struct Generator {
     classes: Mutex<HashSet<Arc<Class>>>,
-    sets: Mutex<HashMap<(Arc<Class>, TypeUrl), (u64, Arc<ResourceSet>)>>,
+    sets: Mutex<Sets>,
     built: Mutex<Built>,
 }
 

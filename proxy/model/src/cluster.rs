@@ -176,6 +176,7 @@ pub struct SlowStart {
 
 /// Limits of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Default)]
 pub struct CircuitBreakers {
     /// Of ordinary requests.
     pub default: Thresholds,
@@ -183,11 +184,6 @@ pub struct CircuitBreakers {
     pub high: Thresholds,
 }
 
-impl Default for CircuitBreakers {
-    fn default() -> Self {
-        Self { default: Thresholds::default(), high: Thresholds::default() }
-    }
-}
 
 /// Limits of one routing priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,22 +71,30 @@ impl LbState {
     }
 }
 
+/// What is picked from, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    /// The endpoints.
+    pub set: &'a Arc<EndpointSet>,
+    /// The policy.
+    pub policy: &'a LbPolicy,
+}
+
 /// Picks an endpoint; `None` if no endpoint may get the request.
 pub fn pick(
-    set: &Arc<EndpointSet>,
-    policy: &LbPolicy,
+    from: Candidates<'_>,
     state: &mut LbState,
     load: &dyn LoadView,
     context: &PickContext,
     random: &mut dyn FnMut() -> u64,
 ) -> Option<Arc<Endpoint>> {
-    state.adopt(set);
+    state.adopt(from.set);
     let mut last = None;
     for attempt in 0..=context.attempts {
         let mut salted = context.clone();
         // A hash always gives the same endpoint, so a retry changes it.
         salted.hash = context.hash.map(|hash| hash.wrapping_add(u64::from(attempt)));
-        let picked = pick_once(set, policy, state, load, &salted, random)?;
+        let picked = pick_once(from, state, load, &salted, random)?;
         if !context.tried.iter().any(|tried| Arc::ptr_eq(tried, &picked)) {
             return Some(picked);
         }
@@ -96,8 +104,7 @@ pub fn pick(
 }
 
 fn pick_once(
-    set: &EndpointSet,
-    policy: &LbPolicy,
+    Candidates { set, policy }: Candidates<'_>,
     state: &mut LbState,
     load: &dyn LoadView,
     context: &PickContext,

@@ -9,19 +9,19 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 /// Seconds answers from the name table may be cached, as Istio's agent says.
 const TTL: u32 = 30;
 /// Largest UDP message, in bytes: it passes any link without fragments.
-pub(super) const UDP_MESSAGE: u16 = 1232;
+pub const UDP_MESSAGE: u16 = 1232;
 /// Largest UDP message for clients that say nothing, in bytes (RFC 1035 §2.3.4).
 const PLAIN_UDP_MESSAGE: u16 = 512;
 
 /// The name table, as one question sees it.
-pub(crate) trait Names {
+pub trait Names {
     /// The addresses of a host, wildcard hosts included; `None` when the table has no such host.
     fn addresses(&self, host: &str) -> Option<Vec<IpAddr>>;
 }
 
 /// What is to be done about a message.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// Nothing: it is no question.
     Ignore,
     /// Send this.
@@ -37,12 +37,7 @@ pub(crate) enum Decision {
 
 /// Decides about the bytes of a request. `search` are the pod's search domains; `turn` rotates
 /// addresses, so that clients which take the first one spread over all.
-pub(crate) fn decide(
-    names: &dyn Names,
-    search: &[String],
-    request: &[u8],
-    turn: usize,
-) -> Decision {
+pub fn decide(names: &dyn Names, search: &[String], request: &[u8], turn: usize) -> Decision {
     let request = match Message::from_vec(request) {
         Ok(request) => request,
         Err(_) => return malformed(request),
@@ -61,7 +56,7 @@ pub(crate) fn decide(
 }
 
 /// The host a question is about: lower case, without the last dot.
-pub(crate) fn host(name: &Name) -> String {
+pub fn host(name: &Name) -> String {
     let mut text = name.to_lowercase().to_ascii();
     if text.ends_with('.') {
         text.pop();
@@ -129,7 +124,7 @@ fn find(names: &dyn Names, search: &[String], asked: &str) -> Option<(String, Ve
 
 /// The bytes of a reply. Over UDP, a reply longer than the client takes is cut to its header and
 /// question with the truncation bit, so that the client asks again over TCP.
-pub(crate) fn encode(reply: &Message, request: &[u8], udp: bool) -> Vec<u8> {
+pub fn encode(reply: &Message, request: &[u8], udp: bool) -> Vec<u8> {
     let limit = if udp { usize::from(udp_limit(request)) } else { usize::from(u16::MAX) };
     let whole = reply.to_vec().unwrap_or_default();
     if !whole.is_empty() && whole.len() <= limit {

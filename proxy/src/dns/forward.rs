@@ -24,7 +24,7 @@ const MARK: u32 = 1337;
 
 /// A client of the pod's servers.
 #[derive(Debug)]
-pub(crate) struct Forwarder {
+pub struct Forwarder {
     servers: Vec<SocketAddr>,
     parallel: bool,
     slots: Semaphore,
@@ -32,13 +32,13 @@ pub(crate) struct Forwarder {
 
 impl Forwarder {
     /// Asks these servers in order, or all at once.
-    pub(crate) fn new(servers: Vec<SocketAddr>, parallel: bool) -> Self {
+    pub fn new(servers: Vec<SocketAddr>, parallel: bool) -> Self {
         Self { servers, parallel, slots: Semaphore::new(QUESTIONS) }
     }
 
     /// Completes `reply` with an answer to `question`: `REFUSED` without servers, `SERVFAIL` when
     /// none answers.
-    pub(crate) async fn complete(&self, mut reply: Message, question: &Query) -> Message {
+    pub async fn complete(&self, mut reply: Message, question: &Query) -> Message {
         if self.servers.is_empty() {
             reply.metadata.response_code = ResponseCode::Refused;
             return reply;

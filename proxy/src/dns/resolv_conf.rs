@@ -9,16 +9,16 @@ const SEARCH: usize = 32;
 
 /// What the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ResolvConf {
+pub struct ResolvConf {
     /// Servers, in order.
-    pub(crate) servers: Vec<SocketAddr>,
+    pub servers: Vec<SocketAddr>,
     /// Search domains in lower case, without the last dot.
-    pub(crate) search: Vec<String>,
+    pub search: Vec<String>,
 }
 
 impl ResolvConf {
     /// Reads the file's text; what it cannot read it leaves out.
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace();
@@ -40,7 +40,7 @@ impl ResolvConf {
     }
 
     /// The servers without `own`, which would ask this server again.
-    pub(crate) fn without(mut self, own: SocketAddr) -> Self {
+    pub fn without(mut self, own: SocketAddr) -> Self {
         self.servers.retain(|server| *server != own);
         self
     }

@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_millis(50);
 
 /// Where the name table of the moment comes from.
-pub(crate) trait NameSource: Send + Sync {
+pub trait NameSource: Send + Sync {
     /// The table that is held now.
     fn names(&self) -> Box<dyn Names + Send + '_>;
 
@@ -39,7 +39,7 @@ pub(crate) trait NameSource: Send + Sync {
 }
 
 /// A DNS server, listening.
-pub(crate) struct DnsServer {
+pub struct DnsServer {
     udp: Arc<UdpSocket>,
     tcp: TcpListener,
     answers: Arc<Answers>,
@@ -58,7 +58,7 @@ impl DnsServer {
     ///
     /// # Errors
     /// Those of binding the sockets.
-    pub(crate) async fn bind(
+    pub async fn bind(
         address: SocketAddr,
         source: Arc<dyn NameSource>,
         forwarder: Forwarder,
@@ -73,12 +73,12 @@ impl DnsServer {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
     }
 
     /// Serves until everything has stopped; also while draining.
-    pub(crate) fn serve(self) {
+    pub fn serve(self) {
         let Self { udp, tcp, answers, tasks } = self;
         let over_udp = serve_udp(udp, answers.clone(), tasks.clone());
         let _detached = tasks.spawn_background("dns udp", over_udp);

@@ -1,3 +1,3 @@
 //! The server side of HTTP/1 and HTTP/2. hyper stops here.
 
-pub(crate) mod guard;
+pub mod guard;

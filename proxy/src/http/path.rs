@@ -8,7 +8,7 @@ use proxy_model::http::manager::{EscapedSlashes, PathPolicy};
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Normalized<'a> {
+pub enum Normalized<'a> {
     /// Go on with this path and query.
     Path(Cow<'a, str>),
     /// Send the client here.
@@ -18,7 +18,7 @@ pub(crate) enum Normalized<'a> {
 }
 
 /// Normalises `path_and_query`. A fragment never belongs into a request and is cut off.
-pub(crate) fn normalize(path_and_query: &str, rules: PathPolicy) -> Normalized<'_> {
+pub fn normalize(path_and_query: &str, rules: PathPolicy) -> Normalized<'_> {
     let whole = path_and_query.split_once('#').map_or(path_and_query, |(before, _)| before);
     let (path, query) = match whole.find('?') {
         Some(at) => whole.split_at(at),
@@ -34,8 +34,8 @@ pub(crate) fn normalize(path_and_query: &str, rules: PathPolicy) -> Normalized<'
     }
     let mut path = Cow::Borrowed(path);
     let mut redirect = false;
-    if escapes && rules.escaped_slashes != EscapedSlashes::Keep {
-        if let Some(decoded) = decode_slashes(&path) {
+    if escapes && rules.escaped_slashes != EscapedSlashes::Keep
+        && let Some(decoded) = decode_slashes(&path) {
             match rules.escaped_slashes {
                 EscapedSlashes::Reject => return Normalized::Refuse("path_normalization_failed"),
                 EscapedSlashes::UnescapeAndRedirect => redirect = true,
@@ -43,7 +43,6 @@ pub(crate) fn normalize(path_and_query: &str, rules: PathPolicy) -> Normalized<'
             }
             path = Cow::Owned(decoded);
         }
-    }
     if rules.normalize {
         match canonical(&path) {
             Some(normal) => path = Cow::Owned(normal),

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::upstream::body::BodyError;
 
 /// The body of a request and what was read of it so far.
-pub(crate) struct Replay<B>(Rc<RefCell<Inner<B>>>);
+pub struct Replay<B>(Rc<RefCell<Inner<B>>>);
 
 struct Inner<B> {
     source: B,
@@ -28,7 +28,7 @@ struct Inner<B> {
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
     /// Keeps at most `limit` bytes.
-    pub(crate) fn new(source: B, limit: usize) -> Self {
+    pub fn new(source: B, limit: usize) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             source,
             kept: Vec::new(),
@@ -42,24 +42,24 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
     }
 
     /// Whether another try can send the whole body.
-    pub(crate) fn can_replay(&self) -> bool {
+    pub fn can_replay(&self) -> bool {
         !self.0.borrow().overflowed
     }
 
     /// Whether the client's request is complete.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         let inner = self.0.borrow();
         inner.ended || inner.source.is_end_stream()
     }
 
     /// This is the last try: nothing needs to be kept any longer.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         let mut inner = self.0.borrow_mut();
         inner.limit = 0;
     }
 
     /// The body from its first byte, for one more try. Earlier ones end.
-    pub(crate) fn attempt(&self) -> Attempt<B> {
+    pub fn attempt(&self) -> Attempt<B> {
         let mut inner = self.0.borrow_mut();
         inner.generation += 1;
         Attempt { shared: Rc::clone(&self.0), generation: inner.generation, next: 0, over: false }
@@ -67,7 +67,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
 }
 
 /// The body as one try sends it.
-pub(crate) struct Attempt<B> {
+pub struct Attempt<B> {
     shared: Rc<RefCell<Inner<B>>>,
     generation: u64,
     next: usize,

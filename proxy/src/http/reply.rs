@@ -18,24 +18,24 @@ const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A reply of the proxy's own.
 #[derive(Clone, Debug)]
-pub(crate) struct LocalReply {
+pub struct LocalReply {
     /// The status.
-    pub(crate) status: StatusCode,
+    pub status: StatusCode,
     /// The body's text; empty for none.
-    pub(crate) body: Cow<'static, str>,
+    pub body: Cow<'static, str>,
     /// Further headers.
-    pub(crate) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// Envoy's flags.
-    pub(crate) flags: ResponseFlags,
+    pub flags: ResponseFlags,
     /// Envoy's `response_code_details`.
-    pub(crate) details: Cow<'static, str>,
+    pub details: Cow<'static, str>,
     /// gRPC's status, when it is not the one that belongs to the HTTP status.
-    pub(crate) grpc_status: Option<u32>,
+    pub grpc_status: Option<u32>,
 }
 
 impl LocalReply {
     /// A reply with this status and these details.
-    pub(crate) fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
             body: Cow::Borrowed(""),
@@ -47,35 +47,35 @@ impl LocalReply {
     }
 
     /// The same with this body.
-    pub(crate) fn body(mut self, body: impl Into<Cow<'static, str>>) -> Self {
+    pub fn body(mut self, body: impl Into<Cow<'static, str>>) -> Self {
         self.body = body.into();
         self
     }
 
     /// The same with these flags.
-    pub(crate) fn flags(mut self, flags: ResponseFlags) -> Self {
+    pub fn flags(mut self, flags: ResponseFlags) -> Self {
         self.flags = flags;
         self
     }
 
     /// The same with a header.
-    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
     /// The request is not HTTP as this proxy serves it.
-    pub(crate) fn bad_request(details: &'static str) -> Self {
+    pub fn bad_request(details: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, details).flags(ResponseFlags::DPE)
     }
 
     /// No virtual host, or no route, takes the request.
-    pub(crate) fn route_not_found() -> Self {
+    pub fn route_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "route_not_found").flags(ResponseFlags::NR)
     }
 
     /// The client is sent elsewhere.
-    pub(crate) fn redirect(status: StatusCode, location: &str) -> Self {
+    pub fn redirect(status: StatusCode, location: &str) -> Self {
         let reply = Self::new(status, "direct_response");
         match HeaderValue::from_str(location) {
             Ok(location) => reply.header(LOCATION, location),
@@ -84,13 +84,13 @@ impl LocalReply {
     }
 
     /// Configuration that was asked for has not arrived.
-    pub(crate) fn unconfigured(name: &ResourceName) -> Self {
+    pub fn unconfigured(name: &ResourceName) -> Self {
         let failure = Failure::with_reason(FailureKind::ConfigurationUnknown, name);
         Self::failed(&failure, 1)
     }
 
     /// A part of the configuration that cannot be honoured refuses the request.
-    pub(crate) fn refused(refusal: &Refusal) -> Self {
+    pub fn refused(refusal: &Refusal) -> Self {
         let details = format!("filter_not_supported{{{}:{}}}", refusal.name, refusal.reason)
             .replace(char::is_whitespace, "_");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, details)
@@ -99,7 +99,7 @@ impl LocalReply {
     }
 
     /// No endpoint answered.
-    pub(crate) fn failed(failure: &Failure, attempts: u32) -> Self {
+    pub fn failed(failure: &Failure, attempts: u32) -> Self {
         let reply = Self::new(failure.kind.status(), failure.details(false))
             .flags(failure.flags())
             .body(failure.body(attempts));
@@ -111,7 +111,7 @@ impl LocalReply {
     }
 
     /// The response. gRPC clients get their status in headers, with HTTP's 200.
-    pub(crate) fn into_response(mut self, grpc: bool) -> Response<Bytes> {
+    pub fn into_response(mut self, grpc: bool) -> Response<Bytes> {
         let redirect = self.status.is_redirection();
         if grpc && !redirect {
             let code = self.grpc_status.unwrap_or_else(|| grpc_status(self.status));
@@ -142,7 +142,7 @@ impl LocalReply {
 }
 
 /// The gRPC status of an HTTP status, as gRPC's specification maps them.
-pub(crate) fn grpc_status(status: StatusCode) -> u32 {
+pub fn grpc_status(status: StatusCode) -> u32 {
     match status.as_u16() {
         200 => 0,
         400 => 13,

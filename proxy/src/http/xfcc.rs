@@ -6,24 +6,24 @@ use std::sync::Arc;
 
 /// What the header says of one certificate.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Element<'a> {
+pub struct Element<'a> {
     /// The URI names of the certificate this proxy showed.
-    pub(crate) by: &'a [Arc<str>],
+    pub by: &'a [Arc<str>],
     /// SHA-256 of the client's certificate, in lower-case hexadecimal digits.
-    pub(crate) hash: &'a str,
+    pub hash: &'a str,
     /// The client certificate in URL-encoded PEM, when it is to be sent.
-    pub(crate) cert: Option<&'a str>,
+    pub cert: Option<&'a str>,
     /// The distinguished name, when it is to be sent; may be empty.
-    pub(crate) subject: Option<&'a str>,
+    pub subject: Option<&'a str>,
     /// The URI names, when they are to be sent.
-    pub(crate) uris: &'a [Arc<str>],
+    pub uris: &'a [Arc<str>],
     /// The DNS names, when they are to be sent.
-    pub(crate) dns: &'a [Arc<str>],
+    pub dns: &'a [Arc<str>],
 }
 
 impl Element<'_> {
     /// The element's text.
-    pub(crate) fn render(&self) -> String {
+    pub fn render(&self) -> String {
         let mut out = String::with_capacity(160);
         let mut pair = |key: &str, value: &str| {
             if !out.is_empty() {

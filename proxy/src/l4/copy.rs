@@ -14,7 +14,7 @@ const BUFFER: usize = 16 * 1024;
 
 /// How a copy ended.
 #[derive(Debug)]
-pub(crate) enum End {
+pub enum End {
     /// Both sides finished.
     Finished,
     /// Nothing moved for the idle time.
@@ -27,16 +27,16 @@ pub(crate) enum End {
 
 /// What was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Bytes from downstream to upstream.
-    pub(crate) received: u64,
+    pub received: u64,
     /// Bytes from upstream to downstream.
-    pub(crate) sent: u64,
+    pub sent: u64,
 }
 
 /// Copies until both sides finished, one broke, or nothing moved for `idle`. `counts` is right at
 /// any time, also when this future is dropped.
-pub(crate) async fn copy<D, U>(
+pub async fn copy<D, U>(
     downstream: &mut D,
     upstream: &mut U,
     idle: Option<Duration>,

@@ -15,18 +15,18 @@ use crate::worker::{Accepted, Ledger, Workers};
 const REST: Duration = Duration::from_millis(100);
 
 /// Accepts for one listener.
-pub(super) struct Acceptor {
-    pub(super) name: Arc<str>,
-    pub(super) workers: Workers,
+pub struct Acceptor {
+    pub name: Arc<str>,
+    pub workers: Workers,
     /// Connections this listener may hold.
-    pub(super) ledger: Ledger,
+    pub ledger: Ledger,
     /// True once the listener is to be drained.
-    pub(super) removed: watch::Receiver<bool>,
+    pub removed: watch::Receiver<bool>,
 }
 
 impl Acceptor {
     /// Accepts until the listener is removed.
-    pub(super) async fn run(mut self, socket: TcpListener) {
+    pub async fn run(mut self, socket: TcpListener) {
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,

@@ -35,7 +35,7 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 const FIRST_READ: usize = 1024;
 
 /// Configuration as a connection sees it.
-pub(crate) trait Config {
+pub trait Config {
     /// All there is at this moment.
     fn snapshot(&self) -> Arc<Snapshot>;
 
@@ -44,7 +44,7 @@ pub(crate) trait Config {
 }
 
 /// What carries connections on, once their chain is known.
-pub(crate) trait Carry {
+pub trait Carry {
     /// As bytes, to a cluster.
     fn tcp(
         &self,
@@ -66,19 +66,19 @@ pub(crate) trait Carry {
 }
 
 /// A connection that reached its chain's last filter.
-pub(crate) struct Connection {
+pub struct Connection {
     /// What is known of it.
-    pub(crate) facts: ConnFacts,
+    pub facts: ConnFacts,
     /// Its listener: that of its destination if it was handed over.
-    pub(crate) listener: Arc<Listener>,
+    pub listener: Arc<Listener>,
     /// Its chain.
-    pub(crate) chain: Arc<FilterChain>,
+    pub chain: Arc<FilterChain>,
     /// Who the other end proved to be, over TLS.
-    pub(crate) peer: Option<PeerCertificate>,
+    pub peer: Option<PeerCertificate>,
     /// When it was accepted.
-    pub(crate) started: Instant,
+    pub started: Instant,
     /// True once the listener that accepted it is to be drained.
-    pub(crate) removed: watch::Receiver<bool>,
+    pub removed: watch::Receiver<bool>,
 }
 
 /// A connection on its way, and its place in the ledgers, which counts as long as it is held.
@@ -86,7 +86,7 @@ type Carried = (LocalBoxFuture<'static, ()>, Vec<Entry>);
 
 /// Why a connection is closed before its chain's last filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The listener was removed while the connection waited.
     #[error("listener {0} is gone")]
     ListenerGone(Arc<str>),
@@ -138,21 +138,21 @@ pub(crate) enum Refusal {
 
 /// What connections of one worker need.
 #[derive(Clone)]
-pub(crate) struct ConnDeps {
+pub struct ConnDeps {
     /// Configuration.
-    pub(crate) config: Rc<dyn Config>,
+    pub config: Rc<dyn Config>,
     /// TLS.
-    pub(crate) keystore: Arc<Keystore>,
+    pub keystore: Arc<Keystore>,
     /// Where captured connections wanted to go.
-    pub(crate) original_dst: Arc<dyn OriginalDst>,
+    pub original_dst: Arc<dyn OriginalDst>,
     /// What comes after.
-    pub(crate) carry: Rc<dyn Carry>,
+    pub carry: Rc<dyn Carry>,
     /// Connections by chain, where a chain limits them; shared by all workers.
-    pub(crate) limits: Arc<Mutex<HashMap<Arc<str>, Ledger>>>,
+    pub limits: Arc<Mutex<HashMap<Arc<str>, Ledger>>>,
 }
 
 /// Serves one connection from accept to its end.
-pub(crate) async fn serve(accepted: Accepted, deps: ConnDeps) {
+pub async fn serve(accepted: Accepted, deps: ConnDeps) {
     let Some(mut facts) = addresses(&accepted) else { return };
     let (listener, outcome) = match find_listener(&accepted, &mut facts, &deps).await {
         Ok(listener) => {

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 /// The longest ClientHello looked at, in bytes, record headers included.
-pub(crate) const MAX_CLIENT_HELLO: usize = 16 * 1024;
+pub const MAX_CLIENT_HELLO: usize = 16 * 1024;
 /// The longest HTTP/1 request line looked at, in bytes.
-pub(crate) const MAX_REQUEST_LINE: usize = 64 * 1024;
+pub const MAX_REQUEST_LINE: usize = 64 * 1024;
 /// How many protocols of one ClientHello are kept.
 const MAX_PROTOCOLS: usize = 32;
 
@@ -23,27 +23,27 @@ const MAX_METHOD: usize = 32;
 
 /// What to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Want {
+pub struct Want {
     /// A TLS ClientHello.
-    pub(crate) tls: bool,
+    pub tls: bool,
     /// An HTTP preface in clear.
-    pub(crate) http: bool,
+    pub http: bool,
 }
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Whether the connection begins with a ClientHello.
-    pub(crate) tls: bool,
+    pub tls: bool,
     /// The name it asks for, in lower case.
-    pub(crate) server_name: Option<Arc<str>>,
+    pub server_name: Option<Arc<str>>,
     /// Its protocols; of an HTTP preface: `http/1.0`, `http/1.1` or `h2c`.
-    pub(crate) application_protocols: Vec<Arc<str>>,
+    pub application_protocols: Vec<Arc<str>>,
 }
 
 /// The state of an inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Not decided before there are at least this many bytes.
     NeedMore(usize),
     /// Decided.
@@ -54,19 +54,19 @@ pub(crate) enum Verdict {
 
 /// Follows the first bytes of one connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Inspector {
+pub struct Inspector {
     want: Want,
     need: usize,
     line: RequestLine,
 }
 
 impl Inspector {
-    pub(crate) fn new(want: Want) -> Self {
+    pub fn new(want: Want) -> Self {
         Self { want, need: usize::from(want.tls || want.http), line: RequestLine::default() }
     }
 
     /// Looks at all bytes read so far, of which those of the last call are the beginning.
-    pub(crate) fn look(&mut self, bytes: &[u8]) -> Verdict {
+    pub fn look(&mut self, bytes: &[u8]) -> Verdict {
         if bytes.len() < self.need {
             return Verdict::NeedMore(self.need);
         }

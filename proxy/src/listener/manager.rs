@@ -17,10 +17,10 @@ use super::accept::Acceptor;
 use crate::worker::{Ledger, Workers};
 
 /// How long until a listener that could not be bound is tried again.
-pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(1);
+pub const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The listeners that are bound.
-pub(crate) struct Manager {
+pub struct Manager {
     sockets: SocketSource,
     workers: Workers,
     tasks: Tasks,
@@ -38,22 +38,22 @@ struct Bound {
 /// A listener that could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("listener {listener}: {reason}")]
-pub(crate) struct BindError {
+pub struct BindError {
     /// The listener.
-    pub(crate) listener: Arc<str>,
+    pub listener: Arc<str>,
     /// Why, with a remedy where there is a usual one.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 impl Manager {
     /// Nothing is bound yet.
-    pub(crate) fn new(sockets: SocketSource, workers: Workers, tasks: Tasks) -> Self {
+    pub fn new(sockets: SocketSource, workers: Workers, tasks: Tasks) -> Self {
         Self { sockets, workers, tasks, bound: HashMap::new() }
     }
 
     /// Makes the bound listeners those of `snapshot`. What could not be bound is told, and does
     /// not hinder the rest; calling again tries again.
-    pub(crate) async fn apply(&mut self, snapshot: &Snapshot) -> Vec<BindError> {
+    pub async fn apply(&mut self, snapshot: &Snapshot) -> Vec<BindError> {
         let wanted: HashMap<&Arc<str>, &Arc<Listener>> =
             snapshot.bound_listeners().map(|listener| (&listener.name, listener)).collect();
         let stale = |name: &Arc<str>, bound: &Bound| {
@@ -85,7 +85,7 @@ impl Manager {
 
     /// Follows snapshots until everything has stopped. `first` is dropped once all listeners of a
     /// snapshot are bound.
-    pub(crate) async fn follow<F>(
+    pub async fn follow<F>(
         mut self,
         load: impl Fn() -> Arc<Snapshot>,
         mut changed: impl FnMut() -> F,
@@ -117,7 +117,7 @@ impl Manager {
     }
 
     /// Where each listener listens.
-    pub(crate) fn addresses(&self) -> HashMap<Arc<str>, Vec<SocketAddr>> {
+    pub fn addresses(&self) -> HashMap<Arc<str>, Vec<SocketAddr>> {
         let pair = |(name, bound): (&Arc<str>, &Bound)| (name.clone(), bound.addresses.clone());
         self.bound.iter().map(pair).collect()
     }

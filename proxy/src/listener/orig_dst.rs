@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use socket2::SockRef;
 
 /// Tells the destination before capture.
-pub(crate) trait OriginalDst: Send + Sync {
+pub trait OriginalDst: Send + Sync {
     /// The destination before REDIRECT changed it; `None` when nothing did.
     fn original_dst(&self, stream: &TcpStream) -> Option<SocketAddr>;
 }
 
 /// Asks the kernel's connection tracking: `SO_ORIGINAL_DST`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kernel;
+pub struct Kernel;
 
 impl OriginalDst for Kernel {
     fn original_dst(&self, stream: &TcpStream) -> Option<SocketAddr> {
@@ -30,7 +30,7 @@ impl OriginalDst for Kernel {
 /// Answers the same for every connection.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fixed(pub(crate) SocketAddr);
+pub struct Fixed(pub SocketAddr);
 
 #[cfg(test)]
 impl OriginalDst for Fixed {
@@ -40,7 +40,7 @@ impl OriginalDst for Fixed {
 }
 
 /// An IPv4 address that came through an IPv6 socket, as IPv4.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -11,13 +11,13 @@ use tokio_rustls::server::TlsStream;
 
 /// A socket whose first bytes were read already.
 #[derive(Debug)]
-pub(crate) struct Replay {
+pub struct Replay {
     prefix: Bytes,
     io: TcpStream,
 }
 
 impl Replay {
-    pub(crate) fn new(prefix: Bytes, io: TcpStream) -> Self {
+    pub fn new(prefix: Bytes, io: TcpStream) -> Self {
         Self { prefix, io }
     }
 }
@@ -69,7 +69,7 @@ impl AsyncWrite for Replay {
 
 /// A downstream connection behind its filter chain's transport.
 #[derive(Debug)]
-pub(crate) enum DownstreamIo {
+pub enum DownstreamIo {
     /// In clear.
     Plain(Replay),
     /// Encrypted; boxed because the session is large.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of the buckets; milliseconds or bytes. A last bucket has none.
-pub(crate) const BOUNDS: [f64; 19] = [
+pub const BOUNDS: [f64; 19] = [
     0.5,
     1.0,
     5.0,
@@ -30,25 +30,25 @@ const SUM_SCALE: f64 = 1000.0;
 
 /// Observations by bucket, their number and their sum.
 #[derive(Debug, Default)]
-pub(crate) struct Buckets {
+pub struct Buckets {
     counts: [AtomicU64; BOUNDS.len() + 1],
     sum: AtomicU64,
 }
 
 /// What a histogram holds at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct BucketValues {
+pub struct BucketValues {
     /// Sum of all observations.
-    pub(crate) sum: f64,
+    pub sum: f64,
     /// Number of observations.
-    pub(crate) count: u64,
+    pub count: u64,
     /// Upper bound and number of observations in each bucket, not cumulative.
-    pub(crate) buckets: Vec<(f64, u64)>,
+    pub buckets: Vec<(f64, u64)>,
 }
 
 impl Buckets {
     /// Counts one observation. Negative and undefined values count as zero.
-    pub(crate) fn observe(&self, value: f64) {
+    pub fn observe(&self, value: f64) {
         let value = if value > 0.0 { value } else { 0.0 };
         let bucket = BOUNDS.partition_point(|bound| value > *bound);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Buckets {
     }
 
     /// The values now. Observations made meanwhile may be in some of them.
-    pub(crate) fn values(&self) -> BucketValues {
+    pub fn values(&self) -> BucketValues {
         let bounds = BOUNDS.into_iter().chain([f64::MAX]);
         let buckets: Vec<_> =
             bounds.zip(self.counts.iter().map(|count| count.load(Ordering::Relaxed))).collect();

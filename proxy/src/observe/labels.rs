@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 /// What is written for a value nobody knows.
-pub(crate) const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = "unknown";
 
 /// Who reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Reporter {
+pub enum Reporter {
     /// The client's proxy.
     Source,
     /// The server's proxy.
@@ -16,7 +16,7 @@ pub(crate) enum Reporter {
 
 /// How the connection was secured, as the reporter can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum SecurityPolicy {
+pub enum SecurityPolicy {
     /// The reporter is the client: it does not say.
     Unknown,
     /// Mutual TLS.
@@ -27,7 +27,7 @@ pub(crate) enum SecurityPolicy {
 
 /// What the traffic was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum RequestProtocol {
+pub enum RequestProtocol {
     /// HTTP.
     Http,
     /// gRPC.
@@ -38,21 +38,21 @@ pub(crate) enum RequestProtocol {
 
 /// A workload at one end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Workload {
+pub struct Workload {
     /// Name of the workload.
-    pub(crate) name: Arc<str>,
+    pub name: Arc<str>,
     /// Its namespace.
-    pub(crate) namespace: Arc<str>,
+    pub namespace: Arc<str>,
     /// Its `app` label.
-    pub(crate) app: Arc<str>,
+    pub app: Arc<str>,
     /// Its `version` label.
-    pub(crate) version: Arc<str>,
+    pub version: Arc<str>,
     /// Its canonical service.
-    pub(crate) canonical_service: Arc<str>,
+    pub canonical_service: Arc<str>,
     /// Its canonical revision.
-    pub(crate) canonical_revision: Arc<str>,
+    pub canonical_revision: Arc<str>,
     /// Its cluster.
-    pub(crate) cluster: Arc<str>,
+    pub cluster: Arc<str>,
 }
 
 impl Default for Workload {
@@ -72,13 +72,13 @@ impl Default for Workload {
 
 /// The service that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Service {
+pub struct Service {
     /// Its host name.
-    pub(crate) host: Arc<str>,
+    pub host: Arc<str>,
     /// Its short name.
-    pub(crate) name: Arc<str>,
+    pub name: Arc<str>,
     /// Its namespace.
-    pub(crate) namespace: Arc<str>,
+    pub namespace: Arc<str>,
 }
 
 impl Default for Service {
@@ -90,42 +90,42 @@ impl Default for Service {
 
 /// What requests and connections of one series have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ends {
+pub struct Ends {
     /// Who reports.
-    pub(crate) reporter: Reporter,
+    pub reporter: Reporter,
     /// The client.
-    pub(crate) source: Arc<Workload>,
+    pub source: Arc<Workload>,
     /// SPIFFE id of the client.
-    pub(crate) source_principal: Arc<str>,
+    pub source_principal: Arc<str>,
     /// The server.
-    pub(crate) destination: Arc<Workload>,
+    pub destination: Arc<Workload>,
     /// SPIFFE id of the server.
-    pub(crate) destination_principal: Arc<str>,
+    pub destination_principal: Arc<str>,
     /// The service.
-    pub(crate) service: Arc<Service>,
+    pub service: Arc<Service>,
     /// How the connection was secured.
-    pub(crate) security: SecurityPolicy,
+    pub security: SecurityPolicy,
     /// What the traffic was.
-    pub(crate) protocol: RequestProtocol,
+    pub protocol: RequestProtocol,
     /// Envoy's short names of what went wrong, `-` for nothing.
-    pub(crate) response_flags: Arc<str>,
+    pub response_flags: Arc<str>,
 }
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// HTTP status; 0 when there was no response.
-    pub(crate) response_code: u16,
+    pub response_code: u16,
     /// gRPC status, for gRPC.
-    pub(crate) grpc_status: Option<u32>,
+    pub grpc_status: Option<u32>,
 }
 
 /// Names and values as they are written.
-pub(crate) type LabelPairs = Vec<(&'static str, String)>;
+pub type LabelPairs = Vec<(&'static str, String)>;
 
 impl Ends {
     /// All labels of a series; of a request when there is an outcome, else of connections.
-    pub(crate) fn pairs(&self, outcome: Option<Outcome>) -> LabelPairs {
+    pub fn pairs(&self, outcome: Option<Outcome>) -> LabelPairs {
         let (source, destination, service) = (&self.source, &self.destination, &self.service);
         let mut pairs: LabelPairs = vec![
             ("reporter", self.reporter.as_str().to_owned()),

@@ -16,30 +16,30 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// A workload, as metrics name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct PeerMetadata {
+pub struct PeerMetadata {
     /// The pod.
-    pub(crate) name: Arc<str>,
+    pub name: Arc<str>,
     /// Its namespace.
-    pub(crate) namespace: Arc<str>,
+    pub namespace: Arc<str>,
     /// Its workload.
-    pub(crate) workload: Arc<str>,
+    pub workload: Arc<str>,
     /// Its cluster.
-    pub(crate) cluster: Arc<str>,
+    pub cluster: Arc<str>,
     /// The object that owns it.
-    pub(crate) owner: Arc<str>,
+    pub owner: Arc<str>,
     /// Label `app`.
-    pub(crate) app: Arc<str>,
+    pub app: Arc<str>,
     /// Label `version`.
-    pub(crate) version: Arc<str>,
+    pub version: Arc<str>,
     /// The canonical service.
-    pub(crate) canonical_name: Arc<str>,
+    pub canonical_name: Arc<str>,
     /// Its revision.
-    pub(crate) canonical_revision: Arc<str>,
+    pub canonical_revision: Arc<str>,
 }
 
 impl PeerMetadata {
     /// The header's value for this workload.
-    pub(crate) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         let text =
             |value: &str| wire::Value { string_value: Some(value.to_owned()), struct_value: None };
         let mut labels = wire::Struct::default();
@@ -73,7 +73,7 @@ impl PeerMetadata {
     }
 
     /// Reads a header's value; `None` when it is not one, or too long.
-    pub(crate) fn decode(header: &str) -> Option<Self> {
+    pub fn decode(header: &str) -> Option<Self> {
         if header.len() > MAX_ENCODED {
             return None;
         }
@@ -104,11 +104,11 @@ impl PeerMetadata {
 
 /// The values a worker has decoded.
 #[derive(Debug, Default)]
-pub(crate) struct PeerCache(RefCell<HashMap<Box<[u8]>, Option<Arc<PeerMetadata>>>>);
+pub struct PeerCache(RefCell<HashMap<Box<[u8]>, Option<Arc<PeerMetadata>>>>);
 
 impl PeerCache {
     /// What `header` says; remembered for the next request of the same workload.
-    pub(crate) fn get(&self, header: &[u8]) -> Option<Arc<PeerMetadata>> {
+    pub fn get(&self, header: &[u8]) -> Option<Arc<PeerMetadata>> {
         let mut held = self.0.borrow_mut();
         if let Some(known) = held.get(header) {
             return known.clone();
@@ -133,15 +133,15 @@ mod wire {
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Struct {
         #[prost(btree_map = "string, message", tag = "1")]
-        pub(super) fields: BTreeMap<String, Value>,
+        pub fields: BTreeMap<String, Value>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Value {
         #[prost(string, optional, tag = "3")]
-        pub(super) string_value: Option<String>,
+        pub string_value: Option<String>,
         #[prost(message, optional, tag = "5")]
-        pub(super) struct_value: Option<Struct>,
+        pub struct_value: Option<Struct>,
     }
 }
 

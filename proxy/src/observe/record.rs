@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::peer::PeerMetadata;
 
 /// Where finished records go. One per worker.
-pub(crate) trait Sink {
+pub trait Sink {
     /// A request is over.
     fn request(&self, record: &RequestRecord);
     /// A connection that was not HTTP is over, or never got as far.
@@ -32,144 +32,144 @@ pub(crate) trait Sink {
 
 /// What requests and connections have in common: the client's connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Downstream {
+pub struct Downstream {
     /// Addresses, SNI, ALPN.
-    pub(crate) facts: ConnFacts,
+    pub facts: ConnFacts,
     /// The listener.
-    pub(crate) listener: Arc<str>,
+    pub listener: Arc<str>,
     /// The filter chain.
-    pub(crate) chain: Arc<str>,
+    pub chain: Arc<str>,
     /// Which way its traffic goes.
-    pub(crate) direction: TrafficDirection,
+    pub direction: TrafficDirection,
     /// Whether the connection is encrypted.
-    pub(crate) tls: bool,
+    pub tls: bool,
     /// Who the client proved to be.
-    pub(crate) peer: Option<Arc<PeerIdentity>>,
+    pub peer: Option<Arc<PeerIdentity>>,
     /// SHA-256 of the client's certificate, in lower-case hexadecimal digits; empty without one.
-    pub(crate) peer_hash: Arc<str>,
+    pub peer_hash: Arc<str>,
     /// The client's certificate in URL-encoded PEM, when the manager forwards it.
-    pub(crate) peer_pem: Option<Arc<str>>,
+    pub peer_pem: Option<Arc<str>>,
     /// URI names of the certificate that this proxy showed.
-    pub(crate) local_uris: Arc<[Arc<str>]>,
+    pub local_uris: Arc<[Arc<str>]>,
     /// A number of the connection, unique in the process.
-    pub(crate) id: u64,
+    pub id: u64,
 }
 
 /// How far the upstream side of an exchange came.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UpstreamFacts {
+pub struct UpstreamFacts {
     /// The cluster.
-    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub cluster: Option<Arc<Cluster>>,
     /// The name of the cluster, also when there is none.
-    pub(crate) cluster_name: Option<Arc<str>>,
+    pub cluster_name: Option<Arc<str>>,
     /// The endpoint.
-    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    pub endpoint: Option<Arc<Endpoint>>,
     /// Where the endpoint is, as it is logged.
-    pub(crate) address: Option<Arc<str>>,
+    pub address: Option<Arc<str>>,
     /// This end's address of the connection to it.
-    pub(crate) local: Option<SocketAddr>,
+    pub local: Option<SocketAddr>,
     /// Who the endpoint proved to be.
-    pub(crate) peer: Option<Arc<PeerIdentity>>,
+    pub peer: Option<Arc<PeerIdentity>>,
     /// The transport's own words about the last failure; empty for none.
-    pub(crate) failure: Arc<str>,
+    pub failure: Arc<str>,
     /// Tries.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
 }
 
 /// A request, from its head to the last byte of its response.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestRecord {
+pub struct RequestRecord {
     /// The client's connection.
-    pub(crate) downstream: Rc<Downstream>,
+    pub downstream: Rc<Downstream>,
     /// The manager: its access logs and statistics are what the record is for.
-    pub(crate) manager: Arc<HttpConnectionManager>,
+    pub manager: Arc<HttpConnectionManager>,
     /// When the head was read.
-    pub(crate) started: Instant,
+    pub started: Instant,
     /// The same, in wall time.
-    pub(crate) started_at: SystemTime,
+    pub started_at: SystemTime,
     /// How long it took until now, or until the end.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// The method.
-    pub(crate) method: Method,
+    pub method: Method,
     /// Path and query, as routed.
-    pub(crate) path: PathAndQuery,
+    pub path: PathAndQuery,
     /// Host and port.
-    pub(crate) authority: HeaderValue,
+    pub authority: HeaderValue,
     /// What the client spoke.
-    pub(crate) version: Version,
+    pub version: Version,
     /// The request's headers, when access logs are configured.
-    pub(crate) request_headers: HeaderMap,
+    pub request_headers: HeaderMap,
     /// The response's headers, when access logs are configured.
-    pub(crate) response_headers: HeaderMap,
+    pub response_headers: HeaderMap,
     /// `x-request-id`.
-    pub(crate) request_id: Option<HeaderValue>,
+    pub request_id: Option<HeaderValue>,
     /// The response's status; 0 without a response.
-    pub(crate) status: u16,
+    pub status: u16,
     /// Envoy's flags.
-    pub(crate) flags: ResponseFlags,
+    pub flags: ResponseFlags,
     /// Envoy's `response_code_details`.
-    pub(crate) details: Cow<'static, str>,
+    pub details: Cow<'static, str>,
     /// Bytes of the request's body.
-    pub(crate) bytes_received: u64,
+    pub bytes_received: u64,
     /// Bytes of the response's body.
-    pub(crate) bytes_sent: u64,
+    pub bytes_sent: u64,
     /// Bytes of the request's head: names and values.
-    pub(crate) request_head_bytes: u64,
+    pub request_head_bytes: u64,
     /// Bytes of the response's head: names and values.
-    pub(crate) response_head_bytes: u64,
+    pub response_head_bytes: u64,
     /// Time from the last try's start to the head of its response.
-    pub(crate) upstream_time: Option<Duration>,
+    pub upstream_time: Option<Duration>,
     /// The upstream side.
-    pub(crate) upstream: UpstreamFacts,
+    pub upstream: UpstreamFacts,
     /// The route.
-    pub(crate) route: Option<Arc<Route>>,
+    pub route: Option<Arc<Route>>,
     /// The virtual host's name.
-    pub(crate) virtual_host: Option<Arc<str>>,
+    pub virtual_host: Option<Arc<str>>,
     /// Whether the request is gRPC.
-    pub(crate) grpc: bool,
+    pub grpc: bool,
     /// gRPC's status.
-    pub(crate) grpc_status: Option<u32>,
+    pub grpc_status: Option<u32>,
     /// Messages of a gRPC request.
-    pub(crate) grpc_request_messages: u64,
+    pub grpc_request_messages: u64,
     /// Messages of a gRPC response.
-    pub(crate) grpc_response_messages: u64,
+    pub grpc_response_messages: u64,
     /// What the client said of its workload.
-    pub(crate) downstream_metadata: Option<Arc<PeerMetadata>>,
+    pub downstream_metadata: Option<Arc<PeerMetadata>>,
     /// What the upstream said of its workload.
-    pub(crate) upstream_metadata: Option<Arc<PeerMetadata>>,
+    pub upstream_metadata: Option<Arc<PeerMetadata>>,
 }
 
 /// A connection that a TCP proxy served, or that was refused.
 #[derive(Clone, Debug)]
-pub(crate) struct ConnectionRecord {
+pub struct ConnectionRecord {
     /// The client's connection.
-    pub(crate) downstream: Rc<Downstream>,
+    pub downstream: Rc<Downstream>,
     /// The TCP proxy, if one served it.
-    pub(crate) proxy: Option<Arc<TcpProxy>>,
+    pub proxy: Option<Arc<TcpProxy>>,
     /// When it was accepted.
-    pub(crate) started: Instant,
+    pub started: Instant,
     /// The same, in wall time.
-    pub(crate) started_at: SystemTime,
+    pub started_at: SystemTime,
     /// How long it took.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// Bytes from the client.
-    pub(crate) bytes_received: u64,
+    pub bytes_received: u64,
     /// Bytes to the client.
-    pub(crate) bytes_sent: u64,
+    pub bytes_sent: u64,
     /// Envoy's flags.
-    pub(crate) flags: ResponseFlags,
+    pub flags: ResponseFlags,
     /// Why the connection was ended by this proxy; empty when it was not.
-    pub(crate) termination: Cow<'static, str>,
+    pub termination: Cow<'static, str>,
     /// The upstream side.
-    pub(crate) upstream: UpstreamFacts,
+    pub upstream: UpstreamFacts,
     /// What the client said of its workload.
-    pub(crate) downstream_metadata: Option<Arc<PeerMetadata>>,
+    pub downstream_metadata: Option<Arc<PeerMetadata>>,
     /// What the upstream said of its workload.
-    pub(crate) upstream_metadata: Option<Arc<PeerMetadata>>,
+    pub upstream_metadata: Option<Arc<PeerMetadata>>,
 }
 
 /// A request's record while the request is under way.
-pub(crate) struct RequestLog {
+pub struct RequestLog {
     record: RefCell<RequestRecord>,
     sink: Rc<dyn Sink>,
     finished: Cell<bool>,
@@ -177,7 +177,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     /// A request that begins.
-    pub(crate) fn new(record: RequestRecord, sink: &Rc<dyn Sink>) -> Rc<Self> {
+    pub fn new(record: RequestRecord, sink: &Rc<dyn Sink>) -> Rc<Self> {
         Rc::new(Self {
             record: RefCell::new(record),
             sink: Rc::clone(sink),
@@ -186,12 +186,12 @@ impl RequestLog {
     }
 
     /// Changes the record. Not to be nested.
-    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut RequestRecord) -> T) -> T {
+    pub fn with<T>(&self, change: impl FnOnce(&mut RequestRecord) -> T) -> T {
         change(&mut self.record.borrow_mut())
     }
 
     /// The exchange is over. Later calls do nothing.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         if !self.finished.replace(true) {
             let mut record = self.record.borrow_mut();
             record.duration = record.started.elapsed();
@@ -200,7 +200,7 @@ impl RequestLog {
     }
 
     /// The client went away before the response was complete.
-    pub(crate) fn cancelled(&self) {
+    pub fn cancelled(&self) {
         if !self.finished.get() {
             self.with(|record| {
                 // A failure of the upstream that ended the exchange is the better reason.

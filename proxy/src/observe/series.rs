@@ -14,38 +14,38 @@ use super::labels::{Ends, Outcome, Service, UNKNOWN, Workload};
 
 /// Requests that have every label in common.
 #[derive(Debug, Default)]
-pub(crate) struct RequestSeries {
+pub struct RequestSeries {
     /// Number of requests.
-    pub(crate) requests: AtomicU64,
+    pub requests: AtomicU64,
     /// Milliseconds from the first byte received to the last byte sent.
-    pub(crate) duration: Buckets,
+    pub duration: Buckets,
     /// Bytes of request head and body.
-    pub(crate) request_bytes: Buckets,
+    pub request_bytes: Buckets,
     /// Bytes of response head and body.
-    pub(crate) response_bytes: Buckets,
+    pub response_bytes: Buckets,
     /// gRPC messages received.
-    pub(crate) request_messages: AtomicU64,
+    pub request_messages: AtomicU64,
     /// gRPC messages sent.
-    pub(crate) response_messages: AtomicU64,
+    pub response_messages: AtomicU64,
 }
 
 /// Connections that have every label in common.
 #[derive(Debug, Default)]
-pub(crate) struct ConnectionSeries {
+pub struct ConnectionSeries {
     /// Number of connections opened.
-    pub(crate) opened: AtomicU64,
+    pub opened: AtomicU64,
     /// Number of connections closed.
-    pub(crate) closed: AtomicU64,
+    pub closed: AtomicU64,
     /// Bytes sent to the client.
-    pub(crate) sent: AtomicU64,
+    pub sent: AtomicU64,
     /// Bytes received from the client.
-    pub(crate) received: AtomicU64,
+    pub received: AtomicU64,
 }
 
 /// Series by labels. Readers share a lock that writers take only for labels not seen before, and
 /// each worker keeps the handles it uses, so a request takes none.
 #[derive(Debug)]
-pub(crate) struct Table<K, S> {
+pub struct Table<K, S> {
     series: RwLock<HashMap<K, Arc<Slot<S>>>>,
     limit: usize,
     refused: AtomicU64,
@@ -54,20 +54,20 @@ pub(crate) struct Table<K, S> {
 
 /// A series and when it was last used.
 #[derive(Debug)]
-pub(crate) struct Slot<S> {
+pub struct Slot<S> {
     /// The counters.
-    pub(crate) series: S,
+    pub series: S,
     used: AtomicU64,
 }
 
 impl<K: Clone + Eq + Hash, S: Default> Table<K, S> {
     /// A table of at most `limit` series; what comes beyond is counted under `overflow`.
-    pub(crate) fn new(limit: usize, overflow: K) -> Self {
+    pub fn new(limit: usize, overflow: K) -> Self {
         Self { series: RwLock::default(), limit, refused: AtomicU64::new(0), overflow }
     }
 
     /// The series of these labels, used at `now` (time since the process began).
-    pub(crate) fn get(&self, key: &K, now: Duration) -> Arc<Slot<S>> {
+    pub fn get(&self, key: &K, now: Duration) -> Arc<Slot<S>> {
         let now = now.as_secs();
         if let Some(slot) = self.series.read().get(key) {
             slot.used.store(now, Ordering::Relaxed);
@@ -88,15 +88,12 @@ impl<K: Clone + Eq + Hash, S: Default> Table<K, S> {
     }
 
     /// Says that a kept handle was used, so that its series does not count as idle.
-    pub(crate) fn touch(slot: &Slot<S>, now: Duration) {
+    pub fn touch(slot: &Slot<S>, now: Duration) {
         slot.used.store(now.as_secs(), Ordering::Relaxed);
     }
 
     /// Calls `each` with every series.
-    pub(crate) fn for_each<E>(
-        &self,
-        mut each: impl FnMut(&K, &S) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn for_each<E>(&self, mut each: impl FnMut(&K, &S) -> Result<(), E>) -> Result<(), E> {
         let all: Vec<_> = {
             let series = self.series.read();
             series.iter().map(|(key, slot)| (key.clone(), Arc::clone(slot))).collect()
@@ -105,7 +102,7 @@ impl<K: Clone + Eq + Hash, S: Default> Table<K, S> {
     }
 
     /// Forgets what nobody used for `idle`, and nobody holds. Returns how many were forgotten.
-    pub(crate) fn evict(&self, idle: Duration, now: Duration) -> usize {
+    pub fn evict(&self, idle: Duration, now: Duration) -> usize {
         let horizon = now.saturating_sub(idle).as_secs();
         let mut series = self.series.write();
         let before = series.len();
@@ -116,18 +113,18 @@ impl<K: Clone + Eq + Hash, S: Default> Table<K, S> {
     }
 
     /// How many observations went to the overflow series.
-    pub(crate) fn refused(&self) -> u64 {
+    pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// How many series there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.series.read().len()
     }
 }
 
 /// The labels under which requests are counted once the table is full.
-pub(crate) fn overflow_ends(like: &Ends) -> Ends {
+pub fn overflow_ends(like: &Ends) -> Ends {
     let unknown: Arc<str> = UNKNOWN.into();
     Ends {
         reporter: like.reporter,
@@ -143,7 +140,7 @@ pub(crate) fn overflow_ends(like: &Ends) -> Ends {
 }
 
 /// The key of a request's series.
-pub(crate) type RequestKey = (Arc<Ends>, Outcome);
+pub type RequestKey = (Arc<Ends>, Outcome);
 
 #[cfg(test)]
 mod tests {

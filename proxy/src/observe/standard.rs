@@ -15,14 +15,14 @@ use super::labels::{Ends, Outcome, Reporter, RequestProtocol, SecurityPolicy};
 use super::series::{ConnectionSeries, RequestKey, RequestSeries, Slot, Table, overflow_ends};
 
 /// Series of requests, and as many of connections, that a proxy keeps at most.
-pub(crate) const SERIES_LIMIT: usize = 10_000;
+pub const SERIES_LIMIT: usize = 10_000;
 
 /// How long a series may be idle before it is forgotten.
-pub(crate) const IDLE: Duration = Duration::from_secs(3600);
+pub const IDLE: Duration = Duration::from_secs(3600);
 
 /// All standard metrics of the process.
 #[derive(Debug)]
-pub(crate) struct StandardMetrics {
+pub struct StandardMetrics {
     requests: Table<RequestKey, RequestSeries>,
     connections: Table<Arc<Ends>, ConnectionSeries>,
     started: Instant,
@@ -30,22 +30,22 @@ pub(crate) struct StandardMetrics {
 
 /// What one request adds to its series.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct RequestSample {
+pub struct RequestSample {
     /// From the first byte received to the last byte sent.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// Bytes of the request.
-    pub(crate) request_bytes: u64,
+    pub request_bytes: u64,
     /// Bytes of the response.
-    pub(crate) response_bytes: u64,
+    pub response_bytes: u64,
     /// gRPC messages received.
-    pub(crate) request_messages: u64,
+    pub request_messages: u64,
     /// gRPC messages sent.
-    pub(crate) response_messages: u64,
+    pub response_messages: u64,
 }
 
 impl StandardMetrics {
     /// No series yet, and room for `limit` of each sort.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         let nobody = Arc::new(overflow_ends(&Ends {
             reporter: Reporter::Destination,
             source: Arc::default(),
@@ -66,17 +66,17 @@ impl StandardMetrics {
     }
 
     /// The series of requests between these ends that ended so.
-    pub(crate) fn request(&self, ends: &Arc<Ends>, outcome: Outcome) -> Arc<Slot<RequestSeries>> {
+    pub fn request(&self, ends: &Arc<Ends>, outcome: Outcome) -> Arc<Slot<RequestSeries>> {
         self.requests.get(&(Arc::clone(ends), outcome), self.started.elapsed())
     }
 
     /// The series of connections between these ends.
-    pub(crate) fn connection(&self, ends: &Arc<Ends>) -> Arc<Slot<ConnectionSeries>> {
+    pub fn connection(&self, ends: &Arc<Ends>) -> Arc<Slot<ConnectionSeries>> {
         self.connections.get(ends, self.started.elapsed())
     }
 
     /// Counts a request.
-    pub(crate) fn record(&self, slot: &Slot<RequestSeries>, sample: &RequestSample) {
+    pub fn record(&self, slot: &Slot<RequestSeries>, sample: &RequestSample) {
         Table::<RequestKey, _>::touch(slot, self.started.elapsed());
         let series = &slot.series;
         series.requests.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl StandardMetrics {
     }
 
     /// Forgets idle series.
-    pub(crate) fn evict(&self, idle: Duration) -> usize {
+    pub fn evict(&self, idle: Duration) -> usize {
         let now = self.started.elapsed();
         self.requests.evict(idle, now) + self.connections.evict(idle, now)
     }

@@ -14,11 +14,11 @@ use super::peer::PeerCertificate;
 
 /// What a request changes in a cluster's TLS.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides {
+pub struct Overrides {
     /// Another SNI.
-    pub(crate) sni: Option<Arc<str>>,
+    pub sni: Option<Arc<str>>,
     /// Another ALPN.
-    pub(crate) alpn: Option<Arc<[Arc<str>]>>,
+    pub alpn: Option<Arc<[Arc<str>]>>,
 }
 
 /// Speaks TLS to the endpoint that `stream` is connected to. The caller bounds the time: it is
@@ -26,7 +26,7 @@ pub(crate) struct Overrides {
 ///
 /// # Errors
 /// [`TlsFailure`]: a secret, the policy, or the endpoint, which may not be who it should be.
-pub(crate) async fn connect<S>(
+pub async fn connect<S>(
     stream: S,
     tls: &Arc<UpstreamTls>,
     overrides: &Overrides,

@@ -23,10 +23,7 @@ const CLIENT_SESSIONS: usize = 256;
 
 /// A server configuration. Its tickets are its own: they die with it, and with that the policy
 /// and the roots they were given under.
-pub(super) fn server(
-    tls: &DownstreamTls,
-    reader: &mut Reader<'_>,
-) -> Result<ServerConfig, TlsFailure> {
+pub fn server(tls: &DownstreamTls, reader: &mut Reader<'_>) -> Result<ServerConfig, TlsFailure> {
     let certificates: Result<Vec<_>, _> =
         tls.certificates.iter().map(|reference| reader.certificate(reference)).collect();
     let certificates = certificates?;
@@ -53,7 +50,7 @@ pub(super) fn server(
 }
 
 /// A client configuration.
-pub(super) fn client(
+pub fn client(
     tls: &UpstreamTls,
     protocols: &[Arc<str>],
     reader: &mut Reader<'_>,

@@ -22,7 +22,7 @@ const LOOK_AT_FILES: Duration = Duration::from_secs(5);
 const MAX_POLICIES: usize = 4096;
 
 /// All configurations of this process. Shared by the workers; asked once per handshake.
-pub(crate) struct Keystore {
+pub struct Keystore {
     live: LiveIdentity,
     secrets: Arc<dyn Secrets>,
     servers: Mutex<HashMap<u64, Entry<ServerConfig>>>,
@@ -46,12 +46,12 @@ struct Entry<C> {
 
 impl Keystore {
     /// Configurations over the workload's identity and the secrets that pilot sends.
-    pub(crate) fn new(live: LiveIdentity, secrets: Arc<dyn Secrets>) -> Self {
+    pub fn new(live: LiveIdentity, secrets: Arc<dyn Secrets>) -> Self {
         Self { live, secrets, servers: Mutex::default(), clients: Mutex::default() }
     }
 
     /// The workload's identity.
-    pub(crate) fn live(&self) -> &LiveIdentity {
+    pub fn live(&self) -> &LiveIdentity {
         &self.live
     }
 
@@ -59,7 +59,7 @@ impl Keystore {
     ///
     /// # Errors
     /// When a secret is missing or bad, or the policy cannot be carried out.
-    pub(crate) fn server(&self, tls: &DownstreamTls) -> Result<Arc<ServerConfig>, TlsFailure> {
+    pub fn server(&self, tls: &DownstreamTls) -> Result<Arc<ServerConfig>, TlsFailure> {
         self.entry(&self.servers, tls.policy_hash, |reader| config::server(tls, reader))
     }
 
@@ -67,7 +67,7 @@ impl Keystore {
     ///
     /// # Errors
     /// As [`Self::server`].
-    pub(crate) fn client(
+    pub fn client(
         &self,
         tls: &UpstreamTls,
         alpn: Option<&Arc<[Arc<str>]>>,

@@ -22,27 +22,24 @@ const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Secrets that pilot sends.
-pub(crate) trait Secrets: Send + Sync {
+pub trait Secrets: Send + Sync {
     /// What is held of the secret called `name`.
     fn secret(&self, name: &str) -> Lookup<Arc<Secret>>;
 }
 
 /// Where references are resolved, and what was read on the way.
-pub(super) struct Reader<'a> {
-    pub(super) live: &'a LiveIdentity,
-    pub(super) secrets: &'a dyn Secrets,
+pub struct Reader<'a> {
+    pub live: &'a LiveIdentity,
+    pub secrets: &'a dyn Secrets,
     /// Files that were read, and when they had been written: a change makes the result stale.
-    pub(super) files: Vec<(PathBuf, Option<SystemTime>)>,
+    pub files: Vec<(PathBuf, Option<SystemTime>)>,
     /// Secrets of pilot that were read, with their versions.
-    pub(super) versions: Vec<(Arc<str>, Arc<str>)>,
+    pub versions: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Reader<'_> {
     /// A certificate with its key.
-    pub(super) fn certificate(
-        &mut self,
-        reference: &SecretRef,
-    ) -> Result<Arc<CertifiedKey>, TlsFailure> {
+    pub fn certificate(&mut self, reference: &SecretRef) -> Result<Arc<CertifiedKey>, TlsFailure> {
         let bad = |reason: String| TlsFailure::Secret { name: reference.name.to_string(), reason };
         let (chain, key) = match &reference.source {
             SecretSource::Certificate { chain, key } => (chain.clone(), key.clone()),
@@ -71,7 +68,7 @@ impl Reader<'_> {
     }
 
     /// Roots.
-    pub(super) fn roots(&mut self, reference: &SecretRef) -> Result<Arc<TrustBundle>, TlsFailure> {
+    pub fn roots(&mut self, reference: &SecretRef) -> Result<Arc<TrustBundle>, TlsFailure> {
         let bad = |reason: String| TlsFailure::Secret { name: reference.name.to_string(), reason };
         let pem = match &reference.source {
             SecretSource::Roots(roots) => self.bytes(roots).map_err(bad)?,
@@ -143,7 +140,7 @@ impl Reader<'_> {
 }
 
 /// When a file was last written; `None` when it cannot be told.
-pub(super) fn modified(path: &Path) -> Option<SystemTime> {
+pub fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 

@@ -10,35 +10,35 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The certificate of the other end, after the handshake.
 #[derive(Clone, Debug)]
-pub(crate) struct PeerCertificate {
+pub struct PeerCertificate {
     /// Its names.
-    pub(crate) identity: Arc<PeerIdentity>,
+    pub identity: Arc<PeerIdentity>,
     /// SHA-256 of its DER, in lower-case hexadecimal digits.
-    pub(crate) hash: Arc<str>,
+    pub hash: Arc<str>,
     /// The certificate.
-    pub(crate) leaf: CertificateDer<'static>,
+    pub leaf: CertificateDer<'static>,
 }
 
 /// The names in a certificate.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     /// URI names.
-    pub(crate) uris: Vec<Arc<str>>,
+    pub uris: Vec<Arc<str>>,
     /// DNS names.
-    pub(crate) dns: Vec<Arc<str>>,
+    pub dns: Vec<Arc<str>>,
     /// E-mail names.
-    pub(crate) emails: Vec<Arc<str>>,
+    pub emails: Vec<Arc<str>>,
     /// Addresses, as text.
-    pub(crate) ips: Vec<Arc<str>>,
+    pub ips: Vec<Arc<str>>,
     /// The subject, in RFC 2253 form; `None` when it is empty.
-    pub(crate) subject: Option<Arc<str>>,
+    pub subject: Option<Arc<str>>,
     /// End of validity, in seconds since 1970.
-    pub(crate) not_after: i64,
+    pub not_after: i64,
 }
 
 impl Names {
     /// Reads a certificate; `None` when it cannot be read.
-    pub(crate) fn of(leaf: &[u8]) -> Option<Self> {
+    pub fn of(leaf: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
         let mut names = Self {
             subject: subject(&certificate),
@@ -65,7 +65,7 @@ impl Names {
 
 impl PeerCertificate {
     /// Reads a leaf whose chain was verified; `None` when it cannot be read.
-    pub(crate) fn of(leaf: &CertificateDer<'_>) -> Option<Self> {
+    pub fn of(leaf: &CertificateDer<'_>) -> Option<Self> {
         let names = Names::of(leaf)?;
         let principal = names.uris.iter().find_map(|uri| uri.parse().ok());
         let identity =

@@ -17,7 +17,7 @@ use super::peer::{Names, PeerCertificate};
 ///
 /// # Errors
 /// [`TlsFailure`]: a secret, the policy, the client, or time.
-pub(crate) async fn accept<S>(
+pub async fn accept<S>(
     stream: S,
     tls: &Arc<DownstreamTls>,
     keystore: &Keystore,

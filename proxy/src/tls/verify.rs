@@ -32,7 +32,7 @@ enum Refused {
 }
 
 /// A policy with the roots of its moment; either side.
-pub(super) struct Verifier {
+pub struct Verifier {
     roots: Option<Arc<TrustBundle>>,
     sans: Vec<SanMatcher>,
     certificate_pins: Vec<String>,
@@ -51,7 +51,7 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    pub(super) fn new(validation: &Validation, roots: Option<Arc<TrustBundle>>) -> Self {
+    pub fn new(validation: &Validation, roots: Option<Arc<TrustBundle>>) -> Self {
         // Pins are written as hex, with or without colons.
         let hex = |pins: &[Arc<str>]| -> Vec<String> {
             pins.iter().map(|pin| pin.replace(':', "").to_ascii_lowercase()).collect()
@@ -67,12 +67,12 @@ impl Verifier {
         }
     }
 
-    pub(super) fn mandatory(mut self, mandatory: bool) -> Self {
+    pub fn mandatory(mut self, mandatory: bool) -> Self {
         self.mandatory = mandatory;
         self
     }
 
-    pub(super) fn for_server_name(mut self, wanted: bool) -> Self {
+    pub fn for_server_name(mut self, wanted: bool) -> Self {
         self.server_name = wanted;
         self
     }

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
+pub enum BodyError {
     /// The client's connection broke, or its bytes are no HTTP.
     #[error("the client's request broke off: {0}")]
     Downstream(Box<dyn std::error::Error + Send + Sync>),
@@ -23,7 +23,7 @@ pub(crate) enum BodyError {
 }
 
 /// A request body on its way to an endpoint.
-pub(crate) enum OutBody {
+pub enum OutBody {
     /// None: the request ends with its head.
     Empty,
     /// Streamed. Boxed: requests with bodies pay for it, the others do not.
@@ -37,7 +37,7 @@ pub(crate) enum OutBody {
 
 impl OutBody {
     /// A body that is streamed; [`OutBody::Empty`] when it has already ended.
-    pub(crate) fn stream(body: impl Body<Data = Bytes, Error = BodyError> + 'static) -> Self {
+    pub fn stream(body: impl Body<Data = Bytes, Error = BodyError> + 'static) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }

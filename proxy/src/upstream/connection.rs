@@ -33,24 +33,24 @@ const DRAIN_CHECK: Duration = Duration::from_millis(100);
 
 /// What is known of a connection, and how it is used.
 #[derive(Debug)]
-pub(crate) struct ConnState {
+pub struct ConnState {
     /// This end's address.
-    pub(crate) local: Option<SocketAddr>,
+    pub local: Option<SocketAddr>,
     /// Who the other end proved to be.
-    pub(crate) peer: Option<Arc<PeerIdentity>>,
+    pub peer: Option<Arc<PeerIdentity>>,
     /// Requests so far.
-    pub(crate) served: Cell<u32>,
+    pub served: Cell<u32>,
     /// Requests under way.
-    pub(crate) active: Cell<u32>,
+    pub active: Cell<u32>,
     /// When the last request ended.
-    pub(crate) last_used: Cell<Instant>,
+    pub last_used: Cell<Instant>,
     /// No further request goes over it.
-    pub(crate) closing: Cell<bool>,
+    pub closing: Cell<bool>,
 }
 
 impl ConnState {
     /// An unused connection.
-    pub(crate) fn new(local: Option<SocketAddr>, peer: Option<Arc<PeerIdentity>>) -> Self {
+    pub fn new(local: Option<SocketAddr>, peer: Option<Arc<PeerIdentity>>) -> Self {
         Self {
             local,
             peer,
@@ -62,7 +62,7 @@ impl ConnState {
     }
 
     /// Ready when the connection had nothing to do for `timeout`; never without one.
-    pub(crate) async fn idle_for(&self, timeout: Option<Duration>) {
+    pub async fn idle_for(&self, timeout: Option<Duration>) {
         let Some(timeout) = timeout else { return std::future::pending().await };
         loop {
             let begun = if self.active.get() > 0 { Instant::now() } else { self.last_used.get() };
@@ -76,7 +76,7 @@ impl ConnState {
 
 /// Spawns hyper's tasks of a connection on this worker.
 #[derive(Clone)]
-pub(crate) struct LocalExecutor(pub(crate) Tasks);
+pub struct LocalExecutor(pub Tasks);
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
 where
@@ -90,7 +90,7 @@ where
 }
 
 /// Starts HTTP/1.1 on a connected stream. The second part is to be polled until it ends.
-pub(crate) async fn http1(
+pub async fn http1(
     io: UpstreamIo,
     options: &Http1Options,
 ) -> Result<(http1::SendRequest<OutBody>, impl Future<Output = hyper::Result<()>> + use<>), Failure>
@@ -106,7 +106,7 @@ pub(crate) async fn http1(
 }
 
 /// Starts HTTP/2 on a connected stream. The second part is to be polled until it ends.
-pub(crate) async fn http2(
+pub async fn http2(
     io: UpstreamIo,
     options: &Http2Options,
     tasks: &Tasks,
@@ -130,7 +130,7 @@ pub(crate) async fn http2(
 }
 
 /// Polls a connection until it ends, has been idle for too long, or is too old.
-pub(crate) async fn drive(
+pub async fn drive(
     connection: impl Future<Output = hyper::Result<()>>,
     state: &ConnState,
     idle: Option<Duration>,
@@ -157,7 +157,7 @@ pub(crate) async fn drive(
 }
 
 /// What hyper's error means.
-pub(crate) fn classify(error: &hyper::Error) -> Failure {
+pub fn classify(error: &hyper::Error) -> Failure {
     if let Some(h2) = find::<h2::Error>(error) {
         return classify_h2(h2);
     }

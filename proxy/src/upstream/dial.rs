@@ -13,24 +13,24 @@ use tracing::debug;
 use crate::failure::{Failure, FailureKind};
 
 /// The mark of every socket this proxy opens; the capture rules exempt it.
-pub(crate) const SOCKET_MARK: u32 = 1337;
+pub const SOCKET_MARK: u32 = 1337;
 
 /// How a connection is made.
 #[derive(Clone, Debug)]
-pub(crate) struct DialOptions {
+pub struct DialOptions {
     /// How long the TCP handshake may take.
-    pub(crate) connect_timeout: Duration,
+    pub connect_timeout: Duration,
     /// The source address to bind, when the cluster names one.
-    pub(crate) bind_source: Option<IpAddr>,
+    pub bind_source: Option<IpAddr>,
     /// Keep-alive probes, when the cluster asks for them.
-    pub(crate) keepalive: Option<TcpKeepalive>,
+    pub keepalive: Option<TcpKeepalive>,
 }
 
 /// Connects to `address`.
 ///
 /// # Errors
 /// A [`Failure`] that tells a refusal from a time-out and from a local reason.
-pub(crate) async fn tcp(address: SocketAddr, options: &DialOptions) -> Result<TcpStream, Failure> {
+pub async fn tcp(address: SocketAddr, options: &DialOptions) -> Result<TcpStream, Failure> {
     let socket = open(address, options).map_err(local)?;
     match tokio::time::timeout(options.connect_timeout, socket.connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -43,7 +43,7 @@ pub(crate) async fn tcp(address: SocketAddr, options: &DialOptions) -> Result<Tc
 ///
 /// # Errors
 /// As [`tcp`].
-pub(crate) async fn pipe(path: &Path, options: &DialOptions) -> Result<UnixStream, Failure> {
+pub async fn pipe(path: &Path, options: &DialOptions) -> Result<UnixStream, Failure> {
     match tokio::time::timeout(options.connect_timeout, UnixStream::connect(path)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(refused(&error)),

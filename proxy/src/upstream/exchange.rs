@@ -21,44 +21,44 @@ use super::shared::{HostAddress, Load, Permit};
 use crate::failure::{Failure, FailureKind};
 
 /// A chosen endpoint and a slot on a connection to it.
-pub(crate) struct Exchange {
+pub struct Exchange {
     /// The endpoint.
-    pub(crate) endpoint: Arc<Endpoint>,
+    pub endpoint: Arc<Endpoint>,
     /// Where it is.
-    pub(crate) address: HostAddress,
-    pub(super) set: Option<Arc<EndpointSet>>,
-    pub(super) slot: Slot,
-    pub(super) pool: Rc<HostPool>,
-    pub(super) load: Load,
-    pub(super) request: Permit,
+    pub address: HostAddress,
+    pub set: Option<Arc<EndpointSet>>,
+    pub slot: Slot,
+    pub pool: Rc<HostPool>,
+    pub load: Load,
+    pub request: Permit,
 }
 
 /// Whom an exchange was with.
 #[derive(Clone, Debug)]
-pub(crate) struct Reached {
+pub struct Reached {
     /// The endpoint.
-    pub(crate) endpoint: Arc<Endpoint>,
+    pub endpoint: Arc<Endpoint>,
     /// Where it is.
-    pub(crate) address: HostAddress,
-    pub(super) set: Option<Arc<EndpointSet>>,
+    pub address: HostAddress,
+    pub set: Option<Arc<EndpointSet>>,
 }
 
 /// Why no response came.
-pub(crate) struct SendFailure {
+pub struct SendFailure {
     /// What went wrong.
-    pub(crate) failure: Failure,
+    pub failure: Failure,
     /// The request, when not one byte of it was sent: it may go over another connection.
-    pub(crate) unsent: Option<Request<OutBody>>,
+    pub unsent: Option<Request<OutBody>>,
 }
 
 impl Exchange {
     /// The connection.
-    pub(crate) fn connection(&self) -> &Rc<ConnState> {
+    pub fn connection(&self) -> &Rc<ConnState> {
         self.slot.state()
     }
 
     /// Whom it is with.
-    pub(crate) fn reached(&self) -> Reached {
+    pub fn reached(&self) -> Reached {
         Reached {
             endpoint: Arc::clone(&self.endpoint),
             address: self.address.clone(),
@@ -67,13 +67,13 @@ impl Exchange {
     }
 
     /// Whether the request goes over HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
+    pub fn is_http2(&self) -> bool {
         matches!(self.slot, Slot::Http2(_))
     }
 
     /// Sends the request and waits for the response's head. Dropping the future resets the
     /// stream, or closes an HTTP/1.1 connection.
-    pub(crate) async fn send(
+    pub async fn send(
         self,
         request: Request<OutBody>,
     ) -> Result<Response<ResponseBody>, SendFailure> {
@@ -152,14 +152,14 @@ impl Held {
 }
 
 /// A response body from an endpoint.
-pub(crate) struct ResponseBody {
+pub struct ResponseBody {
     incoming: Incoming,
     held: Option<Held>,
 }
 
 impl ResponseBody {
     /// The connection is no longer HTTP: it never returns to its pool.
-    pub(crate) fn upgraded(&mut self) -> Option<impl Sized + 'static + use<>> {
+    pub fn upgraded(&mut self) -> Option<impl Sized + 'static + use<>> {
         let mut held = self.held.take()?;
         held.use_.state.closing.set(true);
         held.sender = None;

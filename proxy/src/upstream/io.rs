@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 /// A connected upstream stream.
 #[derive(Debug)]
-pub(crate) enum UpstreamIo {
+pub enum UpstreamIo {
     /// In clear.
     Tcp(TcpStream),
     /// Encrypted; boxed because the session is large.

@@ -10,7 +10,7 @@ use super::shared::{ClusterShared, HostShared};
 
 /// What came of a request, as the detectors see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The endpoint answered with this status.
     Status(u16),
     /// It could not be reached, broke off or took too long.
@@ -20,7 +20,7 @@ pub(crate) enum Outcome {
 /// Counts `outcome`, and puts the endpoint aside when a detector says so. `hosts` is the number
 /// of the cluster's endpoints, `now` milliseconds after the epoch of the shared state, `random`
 /// any number. Returns whether the endpoint was put aside.
-pub(crate) fn observe(
+pub fn observe(
     settings: &OutlierDetection,
     (cluster, host): (&ClusterShared, &HostShared),
     outcome: Outcome,

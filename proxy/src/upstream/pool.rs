@@ -20,18 +20,18 @@ use super::shared::{ClusterShared, HostShared, Permit};
 use crate::failure::{Failure, FailureKind};
 
 /// A connected stream, and what is known of it.
-pub(crate) struct Dialed {
+pub struct Dialed {
     /// The stream.
-    pub(crate) io: UpstreamIo,
+    pub io: UpstreamIo,
     /// What is known of it.
-    pub(crate) state: ConnState,
+    pub state: ConnState,
 }
 
 /// Connects to the pool's endpoint.
-pub(crate) type Dial = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Dialed, Failure>>>;
+pub type Dial = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Dialed, Failure>>>;
 
 /// The connections to one endpoint.
-pub(crate) struct HostPool {
+pub struct HostPool {
     cluster: Arc<Cluster>,
     shared: Arc<ClusterShared>,
     host: Arc<HostShared>,
@@ -55,14 +55,14 @@ struct Idle {
 }
 
 /// An HTTP/2 connection.
-pub(crate) struct Multiplexed {
+pub struct Multiplexed {
     sender: http2::SendRequest<OutBody>,
     state: Rc<ConnState>,
     limit: u32,
 }
 
 /// The right to send one request over a connection.
-pub(crate) enum Slot {
+pub enum Slot {
     /// The whole connection.
     Http1 {
         /// Where the request goes in.
@@ -78,7 +78,7 @@ pub(crate) enum Slot {
 
 impl Slot {
     /// The connection.
-    pub(crate) fn state(&self) -> &Rc<ConnState> {
+    pub fn state(&self) -> &Rc<ConnState> {
         match self {
             Self::Http1 { state, .. } => state,
             Self::Http2(connection) => &connection.state,
@@ -88,7 +88,7 @@ impl Slot {
 
 impl Multiplexed {
     /// Where requests go in.
-    pub(crate) fn sender(&self) -> http2::SendRequest<OutBody> {
+    pub fn sender(&self) -> http2::SendRequest<OutBody> {
         self.sender.clone()
     }
 
@@ -101,7 +101,7 @@ impl Multiplexed {
 
 impl HostPool {
     /// No connection so far.
-    pub(crate) fn new(
+    pub fn new(
         cluster: Arc<Cluster>,
         shared: Arc<ClusterShared>,
         host: Arc<HostShared>,
@@ -126,17 +126,17 @@ impl HostPool {
     }
 
     /// The endpoint's shared state.
-    pub(crate) fn host(&self) -> &Arc<HostShared> {
+    pub fn host(&self) -> &Arc<HostShared> {
         &self.host
     }
 
     /// Connections of this worker to the endpoint.
-    pub(crate) fn connections(&self) -> u32 {
+    pub fn connections(&self) -> u32 {
         self.connections.get()
     }
 
     /// Gives up idle connections now and the others after their last request.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self) {
         self.drained.set(true);
         self.idle.borrow_mut().clear();
         for connection in self.multiplexed.borrow_mut().drain(..) {
@@ -146,7 +146,7 @@ impl HostPool {
     }
 
     /// A slot on an HTTP/1.1 connection: an idle one, else a new one, else the next that is free.
-    pub(crate) async fn http1(
+    pub async fn http1(
         self: &Rc<Self>,
         options: &Http1Options,
         limits: &Thresholds,
@@ -168,7 +168,7 @@ impl HostPool {
     }
 
     /// A slot on an HTTP/2 connection: one with room, else a new one that all who wait share.
-    pub(crate) async fn http2(
+    pub async fn http2(
         self: &Rc<Self>,
         options: &Http2Options,
         limits: &Thresholds,
@@ -206,7 +206,7 @@ impl HostPool {
 
     /// Whether the endpoint chooses HTTP/2 by ALPN: learned from the first connection, which the
     /// next request then uses.
-    pub(crate) async fn negotiated_http2(&self) -> Result<bool, Failure> {
+    pub async fn negotiated_http2(&self) -> Result<bool, Failure> {
         if let Some(known) = self.negotiated.get() {
             return Ok(known);
         }
@@ -232,7 +232,7 @@ impl HostPool {
     }
 
     /// Takes a connection's slot back after a complete exchange.
-    pub(crate) fn put_back(&self, sender: http1::SendRequest<OutBody>, state: Rc<ConnState>) {
+    pub fn put_back(&self, sender: http1::SendRequest<OutBody>, state: Rc<ConnState>) {
         let spent = self
             .cluster
             .max_requests_per_connection
@@ -244,7 +244,7 @@ impl HostPool {
     }
 
     /// Tells one who waits that something may have become free.
-    pub(crate) fn notify(&self) {
+    pub fn notify(&self) {
         self.released.notify_one();
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use proxy_model::cluster::{Cluster, Discovery};
 use proxy_model::endpoint::{Endpoint, EndpointAddress, EndpointMetadata, EndpointSet, Health};
-use proxy_model::lb::{LoadView, PickContext, pick};
+use proxy_model::lb::{Candidates, LoadView, PickContext, pick};
 use proxy_model::lookup::Lookup;
 
 use super::shared::{HostAddress, HostShared};
@@ -83,7 +83,10 @@ fn among(
     let hosts = state.hosts.borrow();
     let load = Load { hosts: &hosts, now: deps.shared.now() };
     let mut balance = state.balance.borrow_mut();
-    let endpoint = pick(set, &cluster.lb, &mut balance, &load, &context, &mut || (deps.random)())
+    let endpoint =
+        pick(Candidates { set, policy: &cluster.lb }, &mut balance, &load, &context, &mut || {
+            (deps.random)()
+        })
         .ok_or_else(|| Failure::new(FailureKind::NoHealthyUpstream))?;
     let address = address(&endpoint).ok_or_else(|| {
         let reason = format_args!("{} is not resolved", endpoint.address);

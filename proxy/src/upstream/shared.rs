@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// Where an endpoint is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum HostAddress {
+pub enum HostAddress {
     /// An address and port.
     Socket(SocketAddr),
     /// A Unix socket.
@@ -31,81 +31,81 @@ impl std::fmt::Display for HostAddress {
 
 /// The state of every cluster that any worker has used.
 #[derive(Debug)]
-pub(crate) struct SharedUpstreams {
+pub struct SharedUpstreams {
     epoch: Instant,
     clusters: Mutex<HashMap<Arc<str>, Arc<ClusterShared>>>,
 }
 
 /// One cluster's circuit breakers and endpoints.
 #[derive(Debug, Default)]
-pub(crate) struct ClusterShared {
+pub struct ClusterShared {
     /// Connections, as `max_connections` counts them.
-    pub(crate) connections: AtomicU32,
+    pub connections: AtomicU32,
     /// Requests that wait for a connection.
-    pub(crate) pending: AtomicU32,
+    pub pending: AtomicU32,
     /// Requests under way.
-    pub(crate) requests: AtomicU32,
+    pub requests: AtomicU32,
     /// Retries under way.
-    pub(crate) retries: AtomicU32,
+    pub retries: AtomicU32,
     /// Endpoints that outlier detection has put aside at some time and that may still be.
-    pub(crate) ejected: AtomicU32,
+    pub ejected: AtomicU32,
     hosts: Mutex<HashMap<HostAddress, Arc<HostShared>>>,
 }
 
 /// One endpoint's load and outlier counters.
 #[derive(Debug, Default)]
-pub(crate) struct HostShared {
+pub struct HostShared {
     /// Requests, or TCP connections, under way.
-    pub(crate) active: AtomicU32,
+    pub active: AtomicU32,
     /// Connections.
-    pub(crate) connections: AtomicU32,
+    pub connections: AtomicU32,
     /// Requests so far.
-    pub(crate) total: AtomicU64,
+    pub total: AtomicU64,
     /// Requests so far that failed.
-    pub(crate) errors: AtomicU64,
+    pub errors: AtomicU64,
     /// Answers of 5xx and local failures in a row.
-    pub(crate) consecutive_5xx: AtomicU32,
+    pub consecutive_5xx: AtomicU32,
     /// Answers of 502, 503 and 504 and local failures in a row.
-    pub(crate) consecutive_gateway: AtomicU32,
+    pub consecutive_gateway: AtomicU32,
     /// Local failures in a row, when they are counted apart.
-    pub(crate) consecutive_local: AtomicU32,
+    pub consecutive_local: AtomicU32,
     /// Milliseconds after the epoch until which the endpoint is put aside; 0: it is not.
-    pub(crate) ejected_until: AtomicU64,
+    pub ejected_until: AtomicU64,
     /// How often it was put aside: the time grows with it.
-    pub(crate) ejections: AtomicU32,
+    pub ejections: AtomicU32,
 }
 
 impl SharedUpstreams {
     /// Nothing used so far.
-    pub(crate) fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { epoch: Instant::now(), clusters: Mutex::default() })
     }
 
     /// The state of the cluster called `name`.
-    pub(crate) fn cluster(&self, name: &Arc<str>) -> Arc<ClusterShared> {
+    pub fn cluster(&self, name: &Arc<str>) -> Arc<ClusterShared> {
         Arc::clone(self.clusters.lock().entry(Arc::clone(name)).or_default())
     }
 
     /// Every cluster used so far.
-    pub(crate) fn all(&self) -> Vec<(Arc<str>, Arc<ClusterShared>)> {
+    pub fn all(&self) -> Vec<(Arc<str>, Arc<ClusterShared>)> {
         let clusters = self.clusters.lock();
         clusters.iter().map(|(name, shared)| (Arc::clone(name), Arc::clone(shared))).collect()
     }
 
     /// Forgets clusters that `keep` does not name.
-    pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.clusters.lock().retain(|name, _| keep(name));
     }
 
     /// Milliseconds since this state was made.
-    pub(crate) fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl ClusterShared {
     /// The state of the endpoint at `address`.
-    pub(crate) fn host(&self, address: &HostAddress) -> Arc<HostShared> {
+    pub fn host(&self, address: &HostAddress) -> Arc<HostShared> {
         if let Some(host) = self.hosts.lock().get(address) {
             return Arc::clone(host);
         }
@@ -113,12 +113,12 @@ impl ClusterShared {
     }
 
     /// The endpoints used so far.
-    pub(crate) fn hosts(&self) -> Vec<(HostAddress, Arc<HostShared>)> {
+    pub fn hosts(&self) -> Vec<(HostAddress, Arc<HostShared>)> {
         self.hosts.lock().iter().map(|(at, host)| (at.clone(), Arc::clone(host))).collect()
     }
 
     /// Forgets endpoints that `keep` does not name.
-    pub(crate) fn retain(&self, keep: impl Fn(&HostAddress) -> bool) {
+    pub fn retain(&self, keep: impl Fn(&HostAddress) -> bool) {
         self.hosts
             .lock()
             .retain(|address, host| keep(address) || host.active.load(Ordering::Relaxed) > 0);
@@ -128,21 +128,21 @@ impl ClusterShared {
 impl HostShared {
     /// Whether outlier detection has put the endpoint aside at `now` (milliseconds after the
     /// epoch).
-    pub(crate) fn is_ejected(&self, now: u64) -> bool {
+    pub fn is_ejected(&self, now: u64) -> bool {
         self.ejected_until.load(Ordering::Relaxed) > now
     }
 }
 
 /// A counted use of a limited resource, given back on drop.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     cluster: Arc<ClusterShared>,
     which: fn(&ClusterShared) -> &AtomicU32,
 }
 
 impl Permit {
     /// Takes one of at most `limit`; `None` when all are taken.
-    pub(crate) fn take(
+    pub fn take(
         cluster: &Arc<ClusterShared>,
         which: fn(&ClusterShared) -> &AtomicU32,
         limit: u32,
@@ -155,10 +155,7 @@ impl Permit {
     }
 
     /// Takes one even above the limit.
-    pub(crate) fn force(
-        cluster: &Arc<ClusterShared>,
-        which: fn(&ClusterShared) -> &AtomicU32,
-    ) -> Self {
+    pub fn force(cluster: &Arc<ClusterShared>, which: fn(&ClusterShared) -> &AtomicU32) -> Self {
         which(cluster).fetch_add(1, Ordering::Relaxed);
         Self { cluster: Arc::clone(cluster), which }
     }
@@ -172,18 +169,18 @@ impl Drop for Permit {
 
 /// One request or connection under way at an endpoint, for least-request balancing.
 #[derive(Debug)]
-pub(crate) struct Load(Arc<HostShared>);
+pub struct Load(Arc<HostShared>);
 
 impl Load {
     /// Counts one more.
-    pub(crate) fn new(host: &Arc<HostShared>) -> Self {
+    pub fn new(host: &Arc<HostShared>) -> Self {
         host.active.fetch_add(1, Ordering::Relaxed);
         host.total.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(host))
     }
 
     /// The endpoint.
-    pub(crate) fn host(&self) -> &Arc<HostShared> {
+    pub fn host(&self) -> &Arc<HostShared> {
         &self.0
     }
 }

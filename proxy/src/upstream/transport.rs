@@ -20,18 +20,18 @@ use crate::tls::keystore::Keystore;
 
 /// What a request changes in a cluster's TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct TlsOverrides {
+pub struct TlsOverrides {
     /// Another SNI than the cluster's.
-    pub(crate) sni: Option<Arc<str>>,
+    pub sni: Option<Arc<str>>,
     /// Other ALPN protocols than the cluster's.
-    pub(crate) alpn: Option<Arc<[Arc<str>]>>,
+    pub alpn: Option<Arc<[Arc<str>]>>,
 }
 
 /// A TLS connection and who the other end proved to be.
-pub(crate) type TlsConnection = (Box<TlsStream<TcpStream>>, Arc<PeerIdentity>);
+pub type TlsConnection = (Box<TlsStream<TcpStream>>, Arc<PeerIdentity>);
 
 /// Makes TLS over a connected stream.
-pub(crate) trait TlsConnector {
+pub trait TlsConnector {
     /// The handshake. The error is the transport's own words, for the access log.
     fn connect<'a>(
         &'a self,
@@ -42,14 +42,14 @@ pub(crate) trait TlsConnector {
 }
 
 /// Resolves names of DNS clusters.
-pub(crate) trait Resolver {
+pub trait Resolver {
     /// All addresses of `name`, in the answer's order.
     fn resolve(&self, name: Arc<str>) -> LocalBoxFuture<'static, std::io::Result<Vec<IpAddr>>>;
 }
 
 /// Resolves with the system's `getaddrinfo`, on the runtime's blocking threads.
 #[derive(Debug)]
-pub(crate) struct SystemResolver;
+pub struct SystemResolver;
 
 impl Resolver for SystemResolver {
     fn resolve(&self, name: Arc<str>) -> LocalBoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
@@ -61,7 +61,7 @@ impl Resolver for SystemResolver {
 }
 
 /// The configuration as it is now, and as it can be asked for.
-pub(crate) trait Config {
+pub trait Config {
     /// All that is held.
     fn snapshot(&self) -> Arc<Snapshot>;
 
@@ -71,23 +71,23 @@ pub(crate) trait Config {
 
 /// What [`Upstreams`](super::Upstreams) are made of.
 #[derive(Clone)]
-pub(crate) struct UpstreamDeps {
+pub struct UpstreamDeps {
     /// Shared by all workers.
-    pub(crate) shared: Arc<SharedUpstreams>,
+    pub shared: Arc<SharedUpstreams>,
     /// TLS.
-    pub(crate) tls: Rc<dyn TlsConnector>,
+    pub tls: Rc<dyn TlsConnector>,
     /// DNS.
-    pub(crate) resolver: Rc<dyn Resolver>,
+    pub resolver: Rc<dyn Resolver>,
     /// Endpoints that pilot sends.
-    pub(crate) config: Rc<dyn Config>,
+    pub config: Rc<dyn Config>,
     /// Chance.
-    pub(crate) random: Rc<dyn Fn() -> u64>,
+    pub random: Rc<dyn Fn() -> u64>,
     /// Where connections run.
-    pub(crate) tasks: Tasks,
+    pub tasks: Tasks,
 }
 
 /// TLS with the certificates and roots that the process holds.
-pub(crate) struct KeystoreConnector(pub(crate) Keystore);
+pub struct KeystoreConnector(pub Keystore);
 
 impl TlsConnector for KeystoreConnector {
     fn connect<'a>(

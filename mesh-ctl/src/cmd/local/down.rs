@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// Stops the cluster.
-pub fn run(args: &Args) -> Result<(), Error> {
+pub(super) fn run(args: &Args) -> Result<(), Error> {
     let paths = args.which.paths()?;
     let stopped = instance::stop(&paths, Duration::from_secs(args.timeout))?;
     output::line(match stopped {

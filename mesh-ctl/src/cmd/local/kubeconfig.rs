@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 /// Prints the kubeconfig.
-pub fn run(args: &Args) -> Result<(), Error> {
+pub(super) fn run(args: &Args) -> Result<(), Error> {
     let path = args.which.paths()?.kubeconfig();
     let text = std::fs::read(&path).map_err(|error| {
         let what = format!("cannot read {}; has `meshctl local up` run?", path.display());

@@ -13,7 +13,7 @@ pub struct Args {
 }
 
 /// Prints the server's log.
-pub fn run(args: &Args) -> Result<(), Error> {
+pub(super) fn run(args: &Args) -> Result<(), Error> {
     let path = args.which.paths()?.server_log();
     let bytes = std::fs::read(&path)
         .map_err(|error| Error::file(format!("cannot read {}", path.display()), error))?;

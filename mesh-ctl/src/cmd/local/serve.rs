@@ -24,7 +24,7 @@ pub struct Args {
 
 /// Runs the server until it is told to end. No thread may exist yet: the server of an ordinary
 /// user first enters a user namespace.
-pub fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &Args) -> ExitCode {
     let config = ClusterConfig {
         paths: Paths::new(&args.data_dir),
         port: args.port,

@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 /// Prints whether the cluster runs.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     let paths = args.which.paths()?;
     let running = State::running(&paths).map_err(|error| {
         Error::file(format!("cannot look at {}", paths.root().display()), error)

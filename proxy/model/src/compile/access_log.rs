@@ -55,18 +55,12 @@ fn target(
     }
     if holds::<stream::StdoutAccessLog>(config) {
         let log: stream::StdoutAccessLog = unpack(config, path)?;
-        let format = match &log.access_log_format {
-            Some(stream::stdout_access_log::AccessLogFormat::LogFormat(format)) => Some(format),
-            None => None,
-        };
+        let format = log.access_log_format.as_ref().map(|stream::stdout_access_log::AccessLogFormat::LogFormat(format)| format);
         return Ok(Some((Sink::Stdout, substitution(format, path)?)));
     }
     if holds::<stream::StderrAccessLog>(config) {
         let log: stream::StderrAccessLog = unpack(config, path)?;
-        let format = match &log.access_log_format {
-            Some(stream::stderr_access_log::AccessLogFormat::LogFormat(format)) => Some(format),
-            None => None,
-        };
+        let format = log.access_log_format.as_ref().map(|stream::stderr_access_log::AccessLogFormat::LogFormat(format)| format);
         return Ok(Some((Sink::Stderr, substitution(format, path)?)));
     }
     let name = message_name(&config.type_url);

@@ -52,7 +52,7 @@ pub fn cluster(
         notes.ignored(path, field, set);
     }
     let http = http_options(value, path)?;
-    let common = http.as_ref().and_then(|http| http.common_http_protocol_options.clone());
+    let common = http.as_ref().and_then(|http| http.common_http_protocol_options);
     let common = common.unwrap_or_default();
     let max_requests =
         common.max_requests_per_connection.as_ref().or(value.max_requests_per_connection.as_ref());
@@ -231,7 +231,7 @@ fn policy(value: &PbCluster, path: &Path<'_>, notes: &mut Notes) -> Result<LbPol
         PbPolicy::Random => LbPolicy::Random,
         PbPolicy::RingHash => {
             let config = match &value.lb_config {
-                Some(LbConfig::RingHashLbConfig(config)) => config.clone(),
+                Some(LbConfig::RingHashLbConfig(config)) => *config,
                 _ => Default::default(),
             };
             let minimum = config.minimum_ring_size.as_ref().map_or(1024, |size| size.value);

@@ -174,7 +174,7 @@ fn path_policy(value: &PbManager) -> PathPolicy {
 
 fn timeouts(value: &PbManager, path: &Path<'_>) -> Result<HttpTimeouts, Flaw> {
     let default = HttpTimeouts::default();
-    let common = value.common_http_protocol_options.clone().unwrap_or_default();
+    let common = value.common_http_protocol_options.unwrap_or_default();
     let here = path.field("common_http_protocol_options");
     Ok(HttpTimeouts {
         idle: units::limit(common.idle_timeout.as_ref(), default.idle, &here, "idle_timeout")?,
@@ -236,7 +236,7 @@ pub(super) fn http2(
 ) -> Result<Http2Options, Flaw> {
     let Some(value) = value else { return Ok(Http2Options::default()) };
     let here = path.field("http2_protocol_options");
-    let keepalive = value.connection_keepalive.clone().unwrap_or_default();
+    let keepalive = value.connection_keepalive.unwrap_or_default();
     Ok(Http2Options {
         max_concurrent_streams: value.max_concurrent_streams.as_ref().map(|value| value.value),
         initial_stream_window_size: value

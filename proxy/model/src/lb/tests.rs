@@ -65,7 +65,9 @@ fn counts(
     let mut random = seeded(7);
     let mut counts = BTreeMap::new();
     for _ in 0..times {
-        if let Some(picked) = pick(set, &policy, &mut state, load, context, &mut random) {
+        if let Some(picked) =
+            pick(Candidates { set, policy: &policy }, &mut state, load, context, &mut random)
+        {
             *counts.entry(name(&picked)).or_default() += 1;
         }
     }
@@ -187,7 +189,16 @@ fn a_hash_keeps_its_endpoint_and_moves_few_when_one_goes() {
         for hash in 0..2000 {
             let context = PickContext { hash: Some(hashing::mix(hash)), ..PickContext::default() };
             let mut get = |set, state: &mut LbState| {
-                name(&pick(set, &policy, state, &NoLoad, &context, &mut random).unwrap())
+                name(
+                    &pick(
+                        Candidates { set, policy: &policy },
+                        state,
+                        &NoLoad,
+                        &context,
+                        &mut random,
+                    )
+                    .unwrap(),
+                )
             };
             let first = get(&before, &mut one);
             assert_eq!(first, get(&before, &mut one), "{policy:?}");

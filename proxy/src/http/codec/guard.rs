@@ -17,7 +17,7 @@ const LINE: usize = 96;
 /// What was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Violation {
+pub enum Violation {
     /// Content-length and transfer-encoding.
     LengthAndChunked = 1,
     /// A transfer coding that is not chunked.
@@ -36,7 +36,7 @@ pub(crate) enum Violation {
 
 impl Violation {
     /// Envoy's `response_code_details`.
-    pub(crate) const fn details(self) -> &'static str {
+    pub const fn details(self) -> &'static str {
         match self {
             Self::LengthAndChunked => "http1.content_length_and_chunked_not_allowed",
             Self::TransferEncoding => "http1.invalid_transfer_encoding",
@@ -59,7 +59,7 @@ impl Violation {
 
 /// What the guard and the server of a connection tell each other.
 #[derive(Debug, Default)]
-pub(crate) struct GuardState {
+pub struct GuardState {
     violation: AtomicU8,
     tunnel: AtomicBool,
     in_head: AtomicBool,
@@ -67,24 +67,24 @@ pub(crate) struct GuardState {
 
 impl GuardState {
     /// What was refused.
-    pub(crate) fn violation(&self) -> Option<Violation> {
+    pub fn violation(&self) -> Option<Violation> {
         let code = self.violation.load(Ordering::Relaxed);
         Violation::ALL.into_iter().find(|violation| *violation as u8 == code)
     }
 
     /// From now on the bytes are not HTTP.
-    pub(crate) fn tunnel(&self) {
+    pub fn tunnel(&self) {
         self.tunnel.store(true, Ordering::Relaxed);
     }
 
     /// Whether a request's head has begun and not ended.
-    pub(crate) fn in_head(&self) -> bool {
+    pub fn in_head(&self) -> bool {
         self.in_head.load(Ordering::Relaxed)
     }
 }
 
 /// The stream, guarded.
-pub(crate) struct Guard<S> {
+pub struct Guard<S> {
     io: S,
     scan: Scan,
     state: Arc<GuardState>,
@@ -92,7 +92,7 @@ pub(crate) struct Guard<S> {
 
 impl<S> Guard<S> {
     /// Guards `io`.
-    pub(crate) fn new(io: S, state: Arc<GuardState>) -> Self {
+    pub fn new(io: S, state: Arc<GuardState>) -> Self {
         Self { io, scan: Scan::default(), state }
     }
 }

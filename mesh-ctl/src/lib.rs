@@ -1,0 +1,15 @@
+//! `meshctl`: install, inspect and run the mesh. A library, so that tests use its parts; the program
+//! is `main.rs`.
+
+pub mod apply;
+pub mod chart;
+pub mod cli;
+pub mod cmd;
+pub mod error;
+pub mod kubeconfig;
+pub mod output;
+pub mod pod;
+pub mod proxy_config;
+pub mod render;
+pub mod settings;
+pub mod wait;
