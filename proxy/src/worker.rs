@@ -50,6 +50,7 @@ impl Drop for Entry {
 }
 
 impl Ledger {
+    /// A ledger of at most `limit`.
     pub fn new(limit: usize) -> Self {
         Self { count: Arc::default(), limit: Arc::new(AtomicUsize::new(limit)) }
     }

@@ -27,16 +27,20 @@ pub enum Command {
     /// Clusters: the services the proxy may call.
     #[command(visible_aliases = ["clusters", "c"])]
     Cluster {
+        /// Whose.
         #[command(flatten)]
         source: Source,
+        /// Which.
         #[command(flatten)]
         filter: clusters::Filter,
     },
     /// Listeners, and their filter chains.
     #[command(visible_aliases = ["listeners", "l"])]
     Listener {
+        /// Whose.
         #[command(flatten)]
         source: Source,
+        /// Which.
         #[command(flatten)]
         filter: listeners::Filter,
         /// Show filter chains; false shows one line for each listener.
@@ -46,6 +50,7 @@ pub enum Command {
     /// Routes of HTTP requests.
     #[command(visible_aliases = ["routes", "r"])]
     Route {
+        /// Whose.
         #[command(flatten)]
         source: Source,
         /// Only the route configuration of this name.
@@ -58,20 +63,24 @@ pub enum Command {
     /// Endpoints of clusters, with their health.
     #[command(visible_aliases = ["endpoints", "ep"])]
     Endpoint {
+        /// Whose.
         #[command(flatten)]
         source: Source,
+        /// Which.
         #[command(flatten)]
         filter: endpoints::Filter,
     },
     /// Certificates and roots; never private keys.
     #[command(visible_aliases = ["secrets", "s"])]
     Secret {
+        /// Whose.
         #[command(flatten)]
         source: Source,
     },
     /// The document the proxy started with.
     #[command(visible_alias = "b")]
     Bootstrap {
+        /// Whose.
         #[command(flatten)]
         source: Source,
     },

@@ -46,7 +46,7 @@ impl Scanner<'_> {
             let (key, end) = self.until(&['.', '[', '=', ',']);
             if !key.is_empty() {
                 path.push(Step::Key(key));
-            } else if !(end == Some('[') && path.is_empty())
+            } else if (end != Some('[') || !path.is_empty())
                 && !matches!(path.last(), Some(Step::Index(_)))
             {
                 return Err("a key is empty".to_owned());

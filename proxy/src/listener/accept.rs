@@ -16,7 +16,9 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Accepts for one listener.
 pub struct Acceptor {
+    /// The listener's name.
     pub name: Arc<str>,
+    /// Who gets its connections.
     pub workers: Workers,
     /// Connections this listener may hold.
     pub ledger: Ledger,

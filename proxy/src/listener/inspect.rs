@@ -61,6 +61,7 @@ pub struct Inspector {
 }
 
 impl Inspector {
+    /// Looks for what is wanted.
     pub fn new(want: Want) -> Self {
         Self { want, need: usize::from(want.tls || want.http), line: RequestLine::default() }
     }

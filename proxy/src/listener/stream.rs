@@ -17,6 +17,7 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// The stream that gives `prefix` first.
     pub fn new(prefix: Bytes, io: TcpStream) -> Self {
         Self { prefix, io }
     }

@@ -102,9 +102,12 @@ impl PeerMetadata {
     }
 }
 
+/// Headers, and what they say; nothing where they do not decode.
+type Decoded = HashMap<Box<[u8]>, Option<Arc<PeerMetadata>>>;
+
 /// The values a worker has decoded.
 #[derive(Debug, Default)]
-pub struct PeerCache(RefCell<HashMap<Box<[u8]>, Option<Arc<PeerMetadata>>>>);
+pub struct PeerCache(RefCell<Decoded>);
 
 impl PeerCache {
     /// What `header` says; remembered for the next request of the same workload.

@@ -118,6 +118,7 @@ impl<K: Clone + Eq + Hash, S: Default> Table<K, S> {
     }
 
     /// How many series there are.
+    #[allow(clippy::len_without_is_empty, reason = "a gauge, not a collection")]
     pub fn len(&self) -> usize {
         self.series.read().len()
     }

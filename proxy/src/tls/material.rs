@@ -29,7 +29,9 @@ pub trait Secrets: Send + Sync {
 
 /// Where references are resolved, and what was read on the way.
 pub struct Reader<'a> {
+    /// The workload's identity.
     pub live: &'a LiveIdentity,
+    /// Pilot's secrets.
     pub secrets: &'a dyn Secrets,
     /// Files that were read, and when they had been written: a change makes the result stale.
     pub files: Vec<(PathBuf, Option<SystemTime>)>,

@@ -51,6 +51,7 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
+    /// A verifier of chains to these roots.
     pub fn new(validation: &Validation, roots: Option<Arc<TrustBundle>>) -> Self {
         // Pins are written as hex, with or without colons.
         let hex = |pins: &[Arc<str>]| -> Vec<String> {
@@ -67,11 +68,13 @@ impl Verifier {
         }
     }
 
+    /// Whether a client must have a certificate.
     pub fn mandatory(mut self, mandatory: bool) -> Self {
         self.mandatory = mandatory;
         self
     }
 
+    /// Whether the server's name is checked too.
     pub fn for_server_name(mut self, wanted: bool) -> Self {
         self.server_name = wanted;
         self

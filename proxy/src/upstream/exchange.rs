@@ -26,10 +26,15 @@ pub struct Exchange {
     pub endpoint: Arc<Endpoint>,
     /// Where it is.
     pub address: HostAddress,
+    /// The set it was picked from.
     pub set: Option<Arc<EndpointSet>>,
+    /// Its place in the pool.
     pub slot: Slot,
+    /// The pool.
     pub pool: Rc<HostPool>,
+    /// Its share of the endpoint's load.
     pub load: Load,
+    /// Its place among the cluster's requests.
     pub request: Permit,
 }
 
@@ -40,6 +45,7 @@ pub struct Reached {
     pub endpoint: Arc<Endpoint>,
     /// Where it is.
     pub address: HostAddress,
+    /// The set it was picked from.
     pub set: Option<Arc<EndpointSet>>,
 }
 
