@@ -14,16 +14,16 @@ mod validate;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub(crate) use self::args::Args;
+pub use self::args::Args;
 use self::plan::{Family, Machine, Plan, PlanError};
 
 /// The mark on the proxy's own sockets, which exempts them from capture. Where the proxy's user
 /// id is not mapped (a user namespace of one user), nothing else does.
-pub(crate) const PROXY_MARK: u32 = 1337;
+pub const PROXY_MARK: u32 = 1337;
 
 /// Why capture is not set up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InitError {
+pub enum InitError {
     /// The flags do not make sense.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -36,7 +36,7 @@ pub(crate) enum InitError {
 }
 
 /// Does what the flags say; `say` gets a line for each thing done.
-pub(crate) fn run(args: &Args, say: impl Fn(&str)) -> ExitCode {
+pub fn run(args: &Args, say: impl Fn(&str)) -> ExitCode {
     match set_up(args, &say) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

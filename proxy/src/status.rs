@@ -146,8 +146,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_drain_lasts_as_long_as_configured() {
-        let mut drain = Drain::default();
-        drain.minimum = Duration::from_secs(2).into();
+        let mut drain = Drain { minimum: Duration::from_secs(2).into(), ..Drain::default() };
         for (on_zero, expected) in [(false, 5), (true, 2)] {
             drain.exit_on_zero_active_connections = on_zero;
             let (trigger, _watcher) = mesh_rt::drain::channel();

@@ -12,27 +12,27 @@ const MAX_ANSWER: u64 = 4096;
 
 /// Flags of `proxy wait`.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Port on which the proxy answers whether it is ready.
     #[arg(long, default_value_t = 15021)]
-    pub(crate) port: u16,
+    pub port: u16,
     /// Seconds after which it is not ready.
     #[arg(long = "timeoutSeconds", default_value_t = 60)]
-    pub(crate) timeout_seconds: u64,
+    pub timeout_seconds: u64,
     /// Milliseconds between two questions.
     #[arg(
         long = "periodMillis",
         default_value_t = 100,
         value_parser = clap::value_parser!(u64).range(1..=60_000)
     )]
-    pub(crate) period_millis: u64,
+    pub period_millis: u64,
 }
 
 /// Asks until the proxy says that it is ready.
 ///
 /// # Errors
 /// The last answer, when time is up.
-pub(crate) fn run(args: &Args) -> io::Result<()> {
+pub fn run(args: &Args) -> io::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let begun = Instant::now();
     loop {

@@ -175,15 +175,13 @@ pub struct SlowStart {
 }
 
 /// Limits of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CircuitBreakers {
     /// Of ordinary requests.
     pub default: Thresholds,
     /// Of requests whose route has high priority.
     pub high: Thresholds,
 }
-
 
 /// Limits of one routing priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,15 +34,17 @@ pub fn normalize(path_and_query: &str, rules: PathPolicy) -> Normalized<'_> {
     }
     let mut path = Cow::Borrowed(path);
     let mut redirect = false;
-    if escapes && rules.escaped_slashes != EscapedSlashes::Keep
-        && let Some(decoded) = decode_slashes(&path) {
-            match rules.escaped_slashes {
-                EscapedSlashes::Reject => return Normalized::Refuse("path_normalization_failed"),
-                EscapedSlashes::UnescapeAndRedirect => redirect = true,
-                EscapedSlashes::Keep | EscapedSlashes::UnescapeAndForward => {}
-            }
-            path = Cow::Owned(decoded);
+    if escapes
+        && rules.escaped_slashes != EscapedSlashes::Keep
+        && let Some(decoded) = decode_slashes(&path)
+    {
+        match rules.escaped_slashes {
+            EscapedSlashes::Reject => return Normalized::Refuse("path_normalization_failed"),
+            EscapedSlashes::UnescapeAndRedirect => redirect = true,
+            EscapedSlashes::Keep | EscapedSlashes::UnescapeAndForward => {}
         }
+        path = Cow::Owned(decoded);
+    }
     if rules.normalize {
         match canonical(&path) {
             Some(normal) => path = Cow::Owned(normal),

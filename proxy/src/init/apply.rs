@@ -24,7 +24,7 @@ const TABLES: [Table; 3] = [Table::Raw, Table::Mangle, Table::Nat];
 
 /// A program that sets rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Backend {
+pub enum Backend {
     /// nft.
     Nft,
     /// iptables on top of nf_tables.
@@ -52,7 +52,7 @@ impl fmt::Display for Backend {
 
 /// Why rules are not applied.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ApplyError {
+pub enum ApplyError {
     /// No program could.
     #[error(
         "no program could set the rules: {}; the container needs the capabilities NET_ADMIN and \
@@ -68,7 +68,7 @@ pub(crate) enum ApplyError {
 }
 
 /// What this machine is like.
-pub(crate) fn observe() -> Machine {
+pub fn observe() -> Machine {
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
         families.push(Family::V6);
@@ -110,7 +110,7 @@ fn id_map(text: &str) -> Vec<(u32, u32)> {
 }
 
 /// The rules as they would be given to the program: nft's unless another is asked for.
-pub(crate) fn script(plan: &Plan, machine: &Machine, backend: Option<Backend>) -> String {
+pub fn script(plan: &Plan, machine: &Machine, backend: Option<Backend>) -> String {
     match backend {
         None | Some(Backend::Nft) => nft::script(plan, &machine.families),
         Some(_) => {
@@ -124,11 +124,7 @@ pub(crate) fn script(plan: &Plan, machine: &Machine, backend: Option<Backend>) -
 }
 
 /// Applies the rules by the given program, or else by the first that works.
-pub(crate) fn apply(
-    plan: &Plan,
-    machine: &Machine,
-    only: Option<Backend>,
-) -> Result<Backend, ApplyError> {
+pub fn apply(plan: &Plan, machine: &Machine, only: Option<Backend>) -> Result<Backend, ApplyError> {
     let mut failures = Vec::new();
     for backend in ALL.into_iter().filter(|backend| only.is_none_or(|only| only == *backend)) {
         let done = match backend {
@@ -220,7 +216,7 @@ fn drop_chains(program: &str, table: Table) {
 }
 
 /// Removes all rules of earlier runs, whichever program has set them.
-pub(crate) fn cleanup(plan: &Plan, machine: &Machine) -> Result<(), ApplyError> {
+pub fn cleanup(plan: &Plan, machine: &Machine) -> Result<(), ApplyError> {
     let with_nft = give("nft", &["-f", "-"], &nft::removal(&machine.families));
     let mut remaining = Vec::new();
     for backend in [Backend::IptablesNft, Backend::IptablesLegacy, Backend::Iptables] {

@@ -8,99 +8,99 @@ use super::apply::Backend;
   proxy init -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
   proxy init --dry-run
   proxy init --cleanup")]
-pub(crate) struct Args {
+pub struct Args {
     /// Port captured outbound connections go to.
     #[arg(short = 'p', long, default_value_t = 15001)]
-    pub(crate) envoy_port: u16,
+    pub envoy_port: u16,
     /// Port captured inbound connections go to.
     #[arg(short = 'z', long, default_value_t = 15006)]
-    pub(crate) inbound_capture_port: u16,
+    pub inbound_capture_port: u16,
     /// Port of tunnelled connections, which arrive as they are.
     #[arg(short = 'e', long, default_value_t = 15008)]
-    pub(crate) inbound_tunnel_port: u16,
+    pub inbound_tunnel_port: u16,
     /// Users whose traffic is not captured, with commas.
     #[arg(short = 'u', long, default_value = "1337")]
-    pub(crate) proxy_uid: String,
+    pub proxy_uid: String,
     /// Groups whose traffic is not captured, with commas; those of --proxy-uid when not given.
     #[arg(short = 'g', long)]
-    pub(crate) proxy_gid: Option<String>,
+    pub proxy_gid: Option<String>,
     /// How inbound connections are captured: REDIRECT, TPROXY or NONE.
     #[arg(short = 'm', long = "istio-inbound-interception-mode", default_value = "REDIRECT")]
-    pub(crate) mode: String,
+    pub mode: String,
     /// Inbound ports to capture, with commas; * for all.
     #[arg(short = 'b', long = "istio-inbound-ports", default_value = "*")]
-    pub(crate) inbound_ports: String,
+    pub inbound_ports: String,
     /// Inbound ports to leave alone, with commas, when all are captured.
     #[arg(short = 'd', long = "istio-local-exclude-ports", default_value = "")]
-    pub(crate) exclude_inbound_ports: String,
+    pub exclude_inbound_ports: String,
     /// Outbound address blocks to capture, with commas; * for all.
     #[arg(short = 'i', long = "istio-service-cidr", default_value = "*")]
-    pub(crate) outbound_blocks: String,
+    pub outbound_blocks: String,
     /// Outbound address blocks to leave alone, with commas.
     #[arg(short = 'x', long = "istio-service-exclude-cidr", default_value = "")]
-    pub(crate) exclude_outbound_blocks: String,
+    pub exclude_outbound_blocks: String,
     /// Outbound ports to capture whatever the address, with commas.
     #[arg(short = 'q', long = "istio-outbound-ports", default_value = "")]
-    pub(crate) outbound_ports: String,
+    pub outbound_ports: String,
     /// Outbound ports to leave alone, with commas.
     #[arg(short = 'o', long = "istio-local-outbound-ports-exclude", default_value = "")]
-    pub(crate) exclude_outbound_ports: String,
+    pub exclude_outbound_ports: String,
     /// Network interfaces to leave alone, with commas.
     #[arg(short = 'c', long = "istio-exclude-interfaces", default_value = "")]
-    pub(crate) exclude_interfaces: String,
+    pub exclude_interfaces: String,
     /// Interfaces of virtual machines, whose inbound traffic is outbound traffic, with commas.
     #[arg(short = 'k', long = "kube-virt-interfaces", default_value = "")]
-    pub(crate) reroute_interfaces: String,
+    pub reroute_interfaces: String,
     /// Mark of connections captured by TPROXY.
     #[arg(short = 't', long, default_value_t = 1339)]
-    pub(crate) inbound_tproxy_mark: u32,
+    pub inbound_tproxy_mark: u32,
     /// Routing table of connections captured by TPROXY.
     #[arg(short = 'r', long, default_value_t = 133)]
-    pub(crate) inbound_tproxy_route_table: u32,
+    pub inbound_tproxy_route_table: u32,
     /// Send DNS queries to the proxy.
     #[arg(long)]
-    pub(crate) redirect_dns: bool,
+    pub redirect_dns: bool,
     /// With --redirect-dns: queries to all servers, not only to those of /etc/resolv.conf.
     #[arg(long)]
-    pub(crate) capture_all_dns: bool,
+    pub capture_all_dns: bool,
     /// Drop packets that belong to no connection.
     #[arg(long)]
-    pub(crate) drop_invalid: bool,
+    pub drop_invalid: bool,
     /// Print the rules and change nothing.
     #[arg(long, short = 'n')]
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
     /// Remove all rules of an earlier run.
     #[arg(long)]
-    pub(crate) cleanup: bool,
+    pub cleanup: bool,
     /// Set no rules; with --run-validation, check those that somebody else has set.
     #[arg(long)]
-    pub(crate) skip_rule_apply: bool,
+    pub skip_rule_apply: bool,
     /// Check that a connection is captured.
     #[arg(long)]
-    pub(crate) run_validation: bool,
+    pub run_validation: bool,
     /// Seconds after which the check has failed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub(crate) probe_timeout: u64,
+    pub probe_timeout: u64,
     /// Use nft and nothing else.
     #[arg(long)]
-    pub(crate) native_nftables: bool,
+    pub native_nftables: bool,
     /// The program that sets the rules; the first that works when not given.
     #[arg(long, value_enum)]
-    pub(crate) backend: Option<Backend>,
+    pub backend: Option<Backend>,
     /// Accepted for Istio's sake: rules are always replaced.
     #[arg(long, hide = true)]
-    pub(crate) force_apply: bool,
+    pub force_apply: bool,
     /// Accepted for Istio's sake: all there is to log is one line.
     #[arg(long = "log_output_level", default_value = "", hide = true)]
-    pub(crate) log_output_level: String,
+    pub log_output_level: String,
     /// Accepted for Istio's sake: all there is to log is one line.
     #[arg(long = "log_as_json", hide = true)]
-    pub(crate) log_as_json: bool,
+    pub log_as_json: bool,
 }
 
 impl Args {
     /// The one program to use, if one is asked for.
-    pub(crate) fn backend(&self) -> Option<Backend> {
+    pub fn backend(&self) -> Option<Backend> {
         self.backend.or(self.native_nftables.then_some(Backend::Nft))
     }
 }

@@ -6,7 +6,7 @@ use super::rules::{Chain, Match, Rule, Table, Transport, Verdict, chains, rules}
 
 const TABLES: [Table; 3] = [Table::Raw, Table::Mangle, Table::Nat];
 
-pub(crate) fn table_name(table: Table) -> &'static str {
+pub fn table_name(table: Table) -> &'static str {
     match table {
         Table::Raw => "raw",
         Table::Mangle => "mangle",
@@ -16,11 +16,7 @@ pub(crate) fn table_name(table: Table) -> &'static str {
 
 /// The rules of the plan. Rules of the kernel's own chains for which `is_there` says so are left
 /// out: chains of ours are emptied by being declared, the kernel's are not.
-pub(crate) fn script(
-    plan: &Plan,
-    family: Family,
-    is_there: impl Fn(Table, &[String]) -> bool,
-) -> String {
+pub fn script(plan: &Plan, family: Family, is_there: impl Fn(Table, &[String]) -> bool) -> String {
     let all = rules(plan, family);
     let mut text = String::new();
     for table in TABLES {
@@ -45,7 +41,7 @@ pub(crate) fn script(
 
 /// The rules of the kernel's own chains, each with its table: what is checked for and deleted one
 /// by one.
-pub(crate) fn entries(plan: &Plan, family: Family) -> Vec<(Table, Vec<String>)> {
+pub fn entries(plan: &Plan, family: Family) -> Vec<(Table, Vec<String>)> {
     let all = rules(plan, family);
     let kernels = all.iter().filter(|rule| !matches!(rule.chain, Chain::Own(_)));
     kernels.map(|rule| (rule.table, words(rule, family))).collect()

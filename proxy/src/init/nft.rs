@@ -23,7 +23,7 @@ fn family_name(family: Family) -> &'static str {
 }
 
 /// Replaces what an earlier run has set by the rules of the plan.
-pub(crate) fn script(plan: &Plan, families: &[Family]) -> String {
+pub fn script(plan: &Plan, families: &[Family]) -> String {
     let mut text = removal(families);
     for family in families {
         let all = rules(plan, *family);
@@ -38,7 +38,7 @@ pub(crate) fn script(plan: &Plan, families: &[Family]) -> String {
 }
 
 /// Removes what an earlier run has set; does nothing when there was none.
-pub(crate) fn removal(families: &[Family]) -> String {
+pub fn removal(families: &[Family]) -> String {
     let mut text = String::new();
     for family in families {
         for table in TABLES {

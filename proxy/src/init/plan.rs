@@ -12,7 +12,7 @@ const MAX_ITEMS: usize = 1024;
 /// A flag that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("flag {flag} has the value {value:?}: {expected}")]
-pub(crate) struct PlanError {
+pub struct PlanError {
     flag: &'static str,
     value: String,
     expected: &'static str,
@@ -20,7 +20,7 @@ pub(crate) struct PlanError {
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Family {
+pub enum Family {
     /// IPv4.
     V4,
     /// IPv6.
@@ -29,20 +29,20 @@ pub(crate) enum Family {
 
 /// What the machine is like, as far as it changes the rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// The families its kernel has.
-    pub(crate) families: Vec<Family>,
+    pub families: Vec<Family>,
     /// First and last of each range of user ids that this user namespace has.
-    pub(crate) uids: Vec<(u32, u32)>,
+    pub uids: Vec<(u32, u32)>,
     /// The same of groups.
-    pub(crate) gids: Vec<(u32, u32)>,
+    pub gids: Vec<(u32, u32)>,
     /// Servers of `/etc/resolv.conf`.
-    pub(crate) nameservers: Vec<IpAddr>,
+    pub nameservers: Vec<IpAddr>,
 }
 
 /// How inbound connections are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// By changing their destination.
     Redirect,
     /// By diverting them to a transparent socket.
@@ -51,7 +51,7 @@ pub(crate) enum Mode {
 
 /// Everything, or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Which<T> {
+pub enum Which<T> {
     /// Everything.
     All,
     /// Only these.
@@ -60,42 +60,42 @@ pub(crate) enum Which<T> {
 
 /// Whose traffic is the proxy's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Exempt {
-    pub(crate) uids: Vec<u32>,
-    pub(crate) gids: Vec<u32>,
+pub struct Exempt {
+    pub uids: Vec<u32>,
+    pub gids: Vec<u32>,
 }
 
 /// Which DNS queries go to the proxy.
-pub(crate) type Dns = Option<Which<IpAddr>>;
+pub type Dns = Option<Which<IpAddr>>;
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
-    pub(crate) outbound_port: u16,
-    pub(crate) inbound_port: u16,
-    pub(crate) tunnel_port: u16,
-    pub(crate) exempt: Exempt,
+pub struct Plan {
+    pub outbound_port: u16,
+    pub inbound_port: u16,
+    pub tunnel_port: u16,
+    pub exempt: Exempt,
     /// Ids that cannot be matched here, as `uid 1337`.
-    pub(crate) unmapped: Vec<String>,
+    pub unmapped: Vec<String>,
     /// `None` captures nothing inbound.
-    pub(crate) mode: Option<Mode>,
-    pub(crate) inbound: Which<u16>,
-    pub(crate) exclude_inbound: Vec<u16>,
-    pub(crate) outbound: Which<IpNet>,
-    pub(crate) exclude_outbound: Vec<IpNet>,
-    pub(crate) outbound_ports: Vec<u16>,
-    pub(crate) exclude_outbound_ports: Vec<u16>,
-    pub(crate) exclude_interfaces: Vec<String>,
-    pub(crate) reroute_interfaces: Vec<String>,
-    pub(crate) tproxy_mark: u32,
-    pub(crate) tproxy_table: u32,
-    pub(crate) dns: Dns,
-    pub(crate) drop_invalid: bool,
+    pub mode: Option<Mode>,
+    pub inbound: Which<u16>,
+    pub exclude_inbound: Vec<u16>,
+    pub outbound: Which<IpNet>,
+    pub exclude_outbound: Vec<IpNet>,
+    pub outbound_ports: Vec<u16>,
+    pub exclude_outbound_ports: Vec<u16>,
+    pub exclude_interfaces: Vec<String>,
+    pub reroute_interfaces: Vec<String>,
+    pub tproxy_mark: u32,
+    pub tproxy_table: u32,
+    pub dns: Dns,
+    pub drop_invalid: bool,
 }
 
 impl Plan {
     /// Checks the flags.
-    pub(crate) fn new(args: &Args, machine: &Machine) -> Result<Self, PlanError> {
+    pub fn new(args: &Args, machine: &Machine) -> Result<Self, PlanError> {
         let uids = list("--proxy-uid", &args.proxy_uid, NUMBER, parse)?;
         let gids = match &args.proxy_gid {
             Some(gids) => list("--proxy-gid", gids, NUMBER, parse)?,

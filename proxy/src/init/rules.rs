@@ -20,7 +20,7 @@ const APPLICATION_ZONE: u16 = 2;
 
 /// A table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Table {
+pub enum Table {
     Raw,
     Mangle,
     Nat,
@@ -28,25 +28,25 @@ pub(crate) enum Table {
 
 /// A chain: one the kernel enters by itself, or one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Chain {
+pub enum Chain {
     Prerouting,
     Output,
     Own(&'static str),
 }
 
 /// Chains of ours.
-pub(crate) const INBOUND: &str = "ISTIO_INBOUND";
-pub(crate) const IN_REDIRECT: &str = "ISTIO_IN_REDIRECT";
-pub(crate) const OUTPUT: &str = "ISTIO_OUTPUT";
-pub(crate) const OUTPUT_DNS: &str = "ISTIO_OUTPUT_DNS";
-pub(crate) const REDIRECT: &str = "ISTIO_REDIRECT";
-pub(crate) const DIVERT: &str = "ISTIO_DIVERT";
-pub(crate) const TPROXY: &str = "ISTIO_TPROXY";
-pub(crate) const DROP: &str = "ISTIO_DROP";
-pub(crate) const PREROUTING_RAW: &str = "ISTIO_PREROUTING";
+pub const INBOUND: &str = "ISTIO_INBOUND";
+pub const IN_REDIRECT: &str = "ISTIO_IN_REDIRECT";
+pub const OUTPUT: &str = "ISTIO_OUTPUT";
+pub const OUTPUT_DNS: &str = "ISTIO_OUTPUT_DNS";
+pub const REDIRECT: &str = "ISTIO_REDIRECT";
+pub const DIVERT: &str = "ISTIO_DIVERT";
+pub const TPROXY: &str = "ISTIO_TPROXY";
+pub const DROP: &str = "ISTIO_DROP";
+pub const PREROUTING_RAW: &str = "ISTIO_PREROUTING";
 
 /// The chains of ours in a table, in the order in which they are declared.
-pub(crate) const fn chains(table: Table) -> &'static [&'static str] {
+pub const fn chains(table: Table) -> &'static [&'static str] {
     match table {
         Table::Nat => &[INBOUND, IN_REDIRECT, OUTPUT, OUTPUT_DNS, REDIRECT],
         Table::Mangle => &[INBOUND, DIVERT, TPROXY, DROP, OUTPUT],
@@ -56,14 +56,14 @@ pub(crate) const fn chains(table: Table) -> &'static [&'static str] {
 
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub enum Transport {
     Tcp,
     Udp,
 }
 
 /// What a packet must be. `bool` says whether it must not be that instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Match {
+pub enum Match {
     Transport(Transport),
     /// Follows [`Match::Transport`].
     DestinationPort(u16, bool),
@@ -83,7 +83,7 @@ pub(crate) enum Match {
 
 /// What happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     Return,
     Accept,
     Drop,
@@ -98,18 +98,18 @@ pub(crate) enum Verdict {
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rule {
-    pub(crate) table: Table,
-    pub(crate) chain: Chain,
-    pub(crate) matches: Vec<Match>,
-    pub(crate) verdict: Verdict,
+pub struct Rule {
+    pub table: Table,
+    pub chain: Chain,
+    pub matches: Vec<Match>,
+    pub verdict: Verdict,
 }
 
 const TCP: Match = Match::Transport(Transport::Tcp);
 const UDP: Match = Match::Transport(Transport::Udp);
 
 /// The rules of a plan for one family, in order.
-pub(crate) fn rules(plan: &Plan, family: Family) -> Vec<Rule> {
+pub fn rules(plan: &Plan, family: Family) -> Vec<Rule> {
     let mut builder = Builder { plan, family, rules: Vec::new() };
     builder.redirects();
     builder.inbound();

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why the check failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ValidateError {
+pub enum ValidateError {
     /// The inbound port cannot be listened on.
     #[error("cannot listen on port {port} to check capture: {source}")]
     Listen {
@@ -50,7 +50,7 @@ pub(crate) enum ValidateError {
 }
 
 /// Makes one connection as the proxy would, and waits for it.
-pub(crate) fn run(plan: &Plan, seconds: u64) -> Result<(), ValidateError> {
+pub fn run(plan: &Plan, seconds: u64) -> Result<(), ValidateError> {
     let port = plan.inbound_port;
     let listen = |source| ValidateError::Listen { port, source };
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(listen)?;

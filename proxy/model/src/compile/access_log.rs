@@ -55,12 +55,18 @@ fn target(
     }
     if holds::<stream::StdoutAccessLog>(config) {
         let log: stream::StdoutAccessLog = unpack(config, path)?;
-        let format = log.access_log_format.as_ref().map(|stream::stdout_access_log::AccessLogFormat::LogFormat(format)| format);
+        let format = log
+            .access_log_format
+            .as_ref()
+            .map(|stream::stdout_access_log::AccessLogFormat::LogFormat(format)| format);
         return Ok(Some((Sink::Stdout, substitution(format, path)?)));
     }
     if holds::<stream::StderrAccessLog>(config) {
         let log: stream::StderrAccessLog = unpack(config, path)?;
-        let format = log.access_log_format.as_ref().map(|stream::stderr_access_log::AccessLogFormat::LogFormat(format)| format);
+        let format = log
+            .access_log_format
+            .as_ref()
+            .map(|stream::stderr_access_log::AccessLogFormat::LogFormat(format)| format);
         return Ok(Some((Sink::Stderr, substitution(format, path)?)));
     }
     let name = message_name(&config.type_url);

@@ -209,7 +209,12 @@ fn peers(value: &peer_metadata::Config) -> PeerMetadata {
             .any(|method| matches!(method.method_specifier, Some(D::WorkloadDiscovery(_))))
     };
     let headers = |methods: &[peer_metadata::config::PropagationMethod]| {
-        methods.iter().find_map(|method| method.method_specifier.as_ref().map(|P::IstioHeaders(headers)| headers.skip_external_clusters))
+        methods.iter().find_map(|method| {
+            method
+                .method_specifier
+                .as_ref()
+                .map(|P::IstioHeaders(headers)| headers.skip_external_clusters)
+        })
     };
     let upstream = headers(&value.upstream_propagation);
     PeerMetadata {
