@@ -3,13 +3,13 @@
 //! The rules are made from the flags by pure code (`plan`, `rules`), written down for nft or
 //! iptables (`nft`, `iptables`) and given to whichever of them works here (`apply`).
 
-mod apply;
-mod args;
-mod iptables;
-mod nft;
-mod plan;
-mod rules;
-mod validate;
+pub mod apply;
+pub mod args;
+pub mod iptables;
+pub mod nft;
+pub mod plan;
+pub mod rules;
+pub mod validate;
 
 use std::io::Write;
 use std::process::ExitCode;
