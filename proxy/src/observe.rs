@@ -2,6 +2,7 @@
 
 pub mod buckets;
 pub mod labels;
+pub mod log_context;
 pub mod peer;
 pub mod record;
 pub mod series;

@@ -369,7 +369,7 @@ impl Upstreams {
         let pool = HostPool::new(
             Arc::clone(cluster),
             Arc::clone(&state.shared),
-            state.host(&chosen.address),
+            (state.host(&chosen.address), chosen.address.to_string().into()),
             dial,
             self.0.deps.tasks.clone(),
         );

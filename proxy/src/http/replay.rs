@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -24,6 +24,13 @@ struct Inner<B> {
     trailers: Option<HeaderMap>,
     ended: bool,
     generation: u64,
+    waiting: Option<Waker>,
+}
+
+impl<B> Clone for Replay<B> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
 }
 
 impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
@@ -38,6 +45,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
             trailers: None,
             ended: false,
             generation: 0,
+            waiting: None,
         })))
     }
 
@@ -50,6 +58,24 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
     pub fn is_complete(&self) -> bool {
         let inner = self.0.borrow();
         inner.ended || inner.source.is_end_stream()
+    }
+
+    /// Ready when the client's request is complete.
+    pub async fn completed(&self) {
+        std::future::poll_fn(|cx| {
+            if self.is_complete() {
+                return Poll::Ready(());
+            }
+            self.0.borrow_mut().waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The whole body, if it has come to its end and was kept.
+    pub fn kept(&self) -> Option<Vec<Bytes>> {
+        let inner = self.0.borrow();
+        (inner.ended && !inner.overflowed).then(|| inner.kept.clone())
     }
 
     /// This is the last try: nothing needs to be kept any longer.
@@ -100,11 +126,19 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Body for Attempt<B> {
             let trailers = inner.trailers.clone();
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        match Pin::new(&mut inner.source).poll_frame(cx) {
+        let frame = Pin::new(&mut inner.source).poll_frame(cx);
+        if inner.waiting.is_some() && frame.is_ready() {
+            // The frame, or the end that follows it, may complete the request.
+            if let Some(waiting) = inner.waiting.take() {
+                waiting.wake();
+            }
+        }
+        match frame {
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = match frame.into_data() {
                     Ok(data) => {
                         inner.keep(&data);
+                        inner.ended = inner.source.is_end_stream();
                         this.next = inner.kept.len();
                         Frame::data(data)
                     }

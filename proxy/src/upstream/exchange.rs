@@ -63,6 +63,11 @@ impl Exchange {
         self.slot.state()
     }
 
+    /// The endpoint's address, as it is logged: made once per connection pool.
+    pub fn label(&self) -> Arc<str> {
+        self.pool.label()
+    }
+
     /// Whom it is with.
     pub fn reached(&self) -> Reached {
         Reached {

@@ -35,6 +35,7 @@ pub struct HostPool {
     cluster: Arc<Cluster>,
     shared: Arc<ClusterShared>,
     host: Arc<HostShared>,
+    label: Arc<str>,
     dial: Dial,
     tasks: Tasks,
     idle: RefCell<Vec<Idle>>,
@@ -104,7 +105,7 @@ impl HostPool {
     pub fn new(
         cluster: Arc<Cluster>,
         shared: Arc<ClusterShared>,
-        host: Arc<HostShared>,
+        (host, label): (Arc<HostShared>, Arc<str>),
         dial: Dial,
         tasks: Tasks,
     ) -> Rc<Self> {
@@ -112,6 +113,7 @@ impl HostPool {
             cluster,
             shared,
             host,
+            label,
             dial,
             tasks,
             idle: RefCell::default(),
@@ -128,6 +130,11 @@ impl HostPool {
     /// The endpoint's shared state.
     pub fn host(&self) -> &Arc<HostShared> {
         &self.host
+    }
+
+    /// The endpoint's address, as it is logged.
+    pub fn label(&self) -> Arc<str> {
+        Arc::clone(&self.label)
     }
 
     /// Connections of this worker to the endpoint.
