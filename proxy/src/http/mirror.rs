@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts the route's mirrors. A request with a body is mirrored when the body is complete, and
 /// not at all when it is longer than what is kept of it.
-pub fn start(forwarding: &Forwarding<'_>, head: &Head, body: Option<&Replay<RequestBody>>) {
+pub(super) fn start(forwarding: &Forwarding<'_>, head: &Head, body: Option<&Replay<RequestBody>>) {
     let connection = &forwarding.stream.connection;
     for mirror in &forwarding.forward.mirrors {
         if !mirror.percentage.hits((connection.deps.random)()) {

@@ -18,9 +18,13 @@ use super::reply::LocalReply;
 use super::xfcc::Element;
 use crate::observe::record::Downstream;
 
+/// Proxies and the client before them.
 pub const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme the client used.
 pub const XFP: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The client's certificate.
 pub const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// The request's name in every log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 

@@ -24,24 +24,24 @@ const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operati
 
 /// What holds for all tries of a request.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// How long all tries together may take.
-    pub timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// How long one try may take.
-    pub per_try: Option<Duration>,
+    pub(super) per_try: Option<Duration>,
     /// When to try again.
-    pub retry: Option<Arc<RetryPolicy>>,
+    pub(super) retry: Option<Arc<RetryPolicy>>,
     /// SNI from the request's host, when the cluster's TLS asks for it.
-    pub sni: Option<Arc<str>>,
+    pub(super) sni: Option<Arc<str>>,
     /// The endpoint that a header names, for original-destination clusters that read it.
-    pub header_destination: Option<SocketAddr>,
+    pub(super) header_destination: Option<SocketAddr>,
     /// Whether the host becomes the endpoint's name.
-    pub host_of_endpoint: bool,
+    pub(super) host_of_endpoint: bool,
 }
 
 impl Plan {
     /// Decides, and changes path, host and headers accordingly.
-    pub fn new(forwarding: &Forwarding<'_>, head: &mut Head) -> Self {
+    pub(super) fn new(forwarding: &Forwarding<'_>, head: &mut Head) -> Self {
         let forward = forwarding.forward;
         let mut timeout = forward.timeout;
         if head.grpc {

@@ -354,6 +354,7 @@ pub(super) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
         discovery: Discovery::Static(Arc::new(set)),
         connect_timeout: Duration::from_secs(5),
         lb: LbPolicy::RoundRobin,
+        weighted_localities: false,
         slow_start: None,
         panic_threshold: 50,
         circuit: CircuitBreakers::default(),
