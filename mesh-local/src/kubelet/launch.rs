@@ -175,8 +175,10 @@ impl Launch<'_> {
     /// The whole environment: what a runtime adds, then the container's.
     fn environment(&self, uid: u32) -> Vec<(String, String)> {
         let home = if uid == 0 { "/root" } else { "/" };
+        // The image's own program is found by its name, as in an image with one in its path.
+        let own = self.image.binary.as_ref().map(|_| format!(":{PROGRAM_DIR}")).unwrap_or_default();
         let mut env = BTreeMap::from([
-            ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+            ("PATH".to_owned(), format!("{DEFAULT_PATH}{own}")),
             ("HOSTNAME".to_owned(), pods::hostname(self.pod)),
             ("HOME".to_owned(), home.to_owned()),
         ]);
@@ -304,6 +306,8 @@ mod tests {
         ] {
             let made = spec(json!({}), container.clone()).expect("made");
             assert_eq!(made.process.argv, expected, "{container}");
+            let path = made.process.env.iter().find(|(name, _)| name == "PATH").expect("a path");
+            assert!(path.1.ends_with(":/bin:/app"), "{}", path.1);
         }
     }
 
@@ -327,6 +331,11 @@ mod tests {
         let made = spec(json!({}), drop).expect("made");
         assert_eq!(made.process.capabilities, Some(vec![]));
         assert!(made.process.no_new_privileges);
+        let capture = json!({"securityContext": {"runAsUser": 0, "capabilities":
+            {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}}});
+        let made = spec(json!({}), capture).expect("made");
+        let asked = Some(vec!["NET_ADMIN".to_owned(), "NET_RAW".to_owned()]);
+        assert_eq!(made.process.capabilities, asked, "what it asked for and nothing more");
     }
 
     #[test]

@@ -50,6 +50,35 @@ pub fn effective(add: &[String], drop: &[String]) -> Option<Vec<String>> {
     Some(kept)
 }
 
+/// The capabilities of a container that runs as `uid`, where `uid_map` is `/proc/self/uid_map`.
+///
+/// Where the user is not mapped, packet rules cannot tell the container by it; what is left is a
+/// mark on its sockets, and to set one takes `NET_RAW`, which containers have by default.
+pub(crate) fn for_user(kept: &[String], uid: u32, uid_map: &str) -> Vec<String> {
+    let mut all = kept.to_vec();
+    let raw = "NET_RAW".to_owned();
+    if uid != 0 && is_unmapped(uid, uid_map) && !all.iter().any(|name| canonical(name) == raw) {
+        all.push(raw);
+    }
+    all
+}
+
+/// Whether the map says that there is no such user; a map that cannot be read says nothing.
+fn is_unmapped(uid: u32, uid_map: &str) -> bool {
+    let ranges: Vec<(u64, u64)> = uid_map
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let first: u64 = words.next()?.parse().ok()?;
+            let count: u64 = words.nth(1)?.parse().ok()?;
+            Some((first, count))
+        })
+        .collect();
+    let uid = u64::from(uid);
+    let has = |(first, count): &(u64, u64)| (*first..first.saturating_add(*count)).contains(&uid);
+    !ranges.is_empty() && !ranges.iter().any(has)
+}
+
 /// Upper case, without the prefix `CAP_`.
 fn canonical(name: &str) -> String {
     let upper = name.to_ascii_uppercase();
@@ -89,6 +118,22 @@ mod tests {
         }
         let err = limit(&["CAP_MAGIC".to_owned()]).expect_err("unknown");
         assert!(err.cause.contains("CAP_MAGIC"), "{err}");
+    }
+
+    #[test]
+    fn a_user_that_is_not_mapped_may_mark_its_sockets() {
+        let everybody = "         0          0 4294967295\n";
+        for (uid, map, kept) in [
+            (1337, everybody, &[][..]),
+            (1337, "0 1000 1\n", &["NET_RAW"]),
+            (1337, "0 1000 1\n1 100000 65536\n", &[]),
+            (0, "0 1000 1\n", &[]),
+            (1337, "", &[]),
+        ] {
+            assert_eq!(for_user(&[], uid, map), kept, "{uid} in {map:?}");
+        }
+        let one = ["CAP_NET_RAW".to_owned()];
+        assert_eq!(for_user(&one, 7, "0 1000 1\n"), one);
     }
 
     #[test]

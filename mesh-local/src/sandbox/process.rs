@@ -19,6 +19,7 @@ use nix::unistd::{
     setresgid, setresuid, setsid,
 };
 
+use crate::sandbox::capabilities;
 use crate::sandbox::spec::{ProcessSpec, Step, StepError};
 use crate::sandbox::wire::{Job, MAX_LINE, Report};
 
@@ -128,7 +129,8 @@ fn prepare(process: &ProcessSpec, stdio: Stdio, status: &mut Status) -> Result<P
     enter_directory(&process.cwd)?;
     stdio.install()?;
     if let Some(kept) = &process.capabilities {
-        crate::sandbox::capabilities::limit(kept)?;
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        capabilities::limit(&capabilities::for_user(kept, process.uid, &map))?;
     }
     for warning in become_user(process)? {
         status.report(&Report::Warning(warning));
