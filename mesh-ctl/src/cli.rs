@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{completion, demo, local, proxy_config, version};
+use crate::cmd::{completion, demo, kube_inject, local, proxy_config, version};
 
 /// Install, inspect and run the mesh.
 #[derive(Parser)]
@@ -21,6 +21,8 @@ pub enum Command {
     Local(local::Command),
     /// Start a local cluster with Bookinfo and print the product page's URL.
     Demo(demo::Args),
+    /// Add the sidecar to the workloads of manifests, without the injection webhook.
+    KubeInject(kube_inject::Args),
     /// Show what a proxy runs with.
     #[command(subcommand, visible_alias = "pc")]
     ProxyConfig(proxy_config::Command),

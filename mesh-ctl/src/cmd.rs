@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod demo;
+pub mod kube_inject;
 pub mod local;
 pub mod proxy_config;
 pub mod version;
@@ -16,6 +17,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
         Command::Local(command) => return local::run(command),
         Command::Demo(args) => demo::run(&args)?,
+        Command::KubeInject(args) => kube_inject::run(&args)?,
         Command::ProxyConfig(command) => proxy_config::run(&command)?,
         Command::Version(args) => version::run(&args)?,
         Command::Completion(args) => completion::run(&args),

@@ -2,7 +2,6 @@
 
 mod crd_validation;
 mod server;
-pub mod yaml;
 
 use std::path::{Path, PathBuf};
 

@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn the_chart_says_what_the_types_say() {
         let text = std::fs::read_to_string(super::path(&crate::workspace::root())).unwrap();
-        let parsed: Vec<Value> = crate::conformance::yaml::documents(&text).unwrap();
+        let parsed: Vec<Value> = local_model::yaml::documents(&text).unwrap();
         assert_eq!(parsed, mesh_api::crd::manifests());
     }
 }

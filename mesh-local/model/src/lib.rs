@@ -19,3 +19,4 @@ pub mod selector;
 pub mod strict_json;
 pub mod table;
 pub mod validate;
+pub mod yaml;

@@ -9,7 +9,6 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use super::server::Server;
-use super::yaml::documents;
 use super::{Tally, read};
 use crate::run::{Error, say};
 
@@ -20,7 +19,7 @@ pub(super) fn run(dir: &Path) -> Result<Tally, Error> {
     for path in files(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut tally = Tally::default();
-        let documents = documents(&read(&path)?)
+        let documents = local_model::yaml::documents(&read(&path)?)
             .map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
         for (index, mut document) in documents.into_iter().enumerate() {
             let label = format!("{name}#{index} {}", label(&document));
