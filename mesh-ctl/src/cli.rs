@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cmd::{completion, demo, kube_inject, local, proxy_config, version};
+use crate::cmd::{
+    completion, demo, install, kube_inject, local, manifest, proxy_config, uninstall, version,
+};
 
 /// Install, inspect and run the mesh.
 #[derive(Parser)]
@@ -23,6 +25,14 @@ pub enum Command {
     Demo(demo::Args),
     /// Add the sidecar to the workloads of manifests, without the injection webhook.
     KubeInject(kube_inject::Args),
+    /// Install the mesh, or change an installation.
+    #[command(visible_alias = "apply")]
+    Install(install::Args),
+    /// Remove the mesh, or one revision of it.
+    Uninstall(uninstall::Args),
+    /// Show what an installation would apply.
+    #[command(subcommand)]
+    Manifest(manifest::Command),
     /// Show what a proxy runs with.
     #[command(subcommand, visible_alias = "pc")]
     ProxyConfig(proxy_config::Command),

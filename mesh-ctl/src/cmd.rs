@@ -1,10 +1,14 @@
 //! The commands, one file each.
 
 pub mod completion;
+pub mod connect;
 pub mod demo;
+pub mod install;
 pub mod kube_inject;
 pub mod local;
+pub mod manifest;
 pub mod proxy_config;
+pub mod uninstall;
 pub mod version;
 
 use std::process::ExitCode;
@@ -18,6 +22,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Local(command) => return local::run(command),
         Command::Demo(args) => demo::run(&args)?,
         Command::KubeInject(args) => kube_inject::run(&args)?,
+        Command::Install(args) => install::run(&args)?,
+        Command::Uninstall(args) => uninstall::run(&args)?,
+        Command::Manifest(command) => manifest::run(&command)?,
         Command::ProxyConfig(command) => proxy_config::run(&command)?,
         Command::Version(args) => version::run(&args)?,
         Command::Completion(args) => completion::run(&args),

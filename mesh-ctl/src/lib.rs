@@ -6,6 +6,7 @@ pub mod chart;
 pub mod cli;
 pub mod cmd;
 pub mod error;
+pub mod install;
 pub mod kubeconfig;
 pub mod output;
 pub mod pod;

@@ -35,6 +35,23 @@ pub fn progress(text: &str) {
     eprintln!("{text}");
 }
 
+/// Asks a question that people answer with yes or no; no unless they say yes.
+pub fn confirm(question: &str) -> Result<bool, Error> {
+    use std::io::{BufRead, IsTerminal, Read};
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Err(Error::Usage(format!("{question} Nobody can be asked here; use -y")));
+    }
+    eprint!("{question} (y/N) ");
+    let mut answer = String::new();
+    input
+        .lock()
+        .take(64)
+        .read_line(&mut answer)
+        .map_err(|error| Error::file("cannot read the answer", error))?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Tells of a failure.
 pub fn complain(error: &Error) {
     eprintln!("error: {error}");

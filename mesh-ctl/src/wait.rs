@@ -55,7 +55,8 @@ pub async fn deployments(
     Ok(())
 }
 
-fn is_available(deployment: &Deployment) -> bool {
+/// Whether all replicas of the latest generation are available.
+pub fn is_available(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     deployment.status.as_ref().is_some_and(|status| {
         status.observed_generation >= deployment.metadata.generation
