@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use kube::api::{DeleteParams, ListParams};
@@ -272,8 +273,14 @@ async fn others(client: &Client, namespace: &str) -> Result<BTreeSet<String>, Er
     found.extend(theirs.map(|name| format!("configmap/{name}")));
     let services = Api::<Service>::namespaced(client.clone(), namespace).list(&all).await;
     found.extend(services.map_err(failed)?.iter().map(|one| format!("service/{}", one.name_any())));
+    let workloads = Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await;
+    let workloads = workloads.map_err(failed)?;
+    found.extend(workloads.iter().map(|one| format!("deployment/{}", one.name_any())));
+    // Pods that somebody owns go with their owner, at their own pace.
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&all).await;
-    found.extend(pods.map_err(failed)?.iter().map(|one| format!("pod/{}", one.name_any())));
+    let pods = pods.map_err(failed)?;
+    let bare = pods.iter().filter(|pod| pod.owner_references().is_empty());
+    found.extend(bare.map(|pod| format!("pod/{}", pod.name_any())));
     Ok(found)
 }
 

@@ -138,13 +138,16 @@ impl Call {
         let named = !path.name.is_empty();
         let verb =
             Verb::of(&self.method, named, watching).ok_or_else(ApiError::method_not_allowed)?;
+        let collective = matches!(verb.as_str(), "list" | "watch" | "deletecollection");
+        let selected = self.query.only_name().filter(|_| collective).unwrap_or_default();
+        let name = if named { path.name.as_str() } else { selected };
         let attributes = Attributes {
             verb: verb.as_str(),
             group: &path.group,
             resource: &path.resource,
             subresource: &path.subresource,
             namespace: &path.namespace,
-            name: &path.name,
+            name,
             path: "",
         };
         authz::authorize(&self.server.authorizer, &user, &attributes)?;

@@ -50,6 +50,18 @@ impl Query {
         }
     }
 
+    /// The one object a field selector admits, by name. Roles with `resourceNames` allow such
+    /// lists and watches, as Kubernetes does.
+    pub(crate) fn only_name(&self) -> Option<&str> {
+        // An escaped comma or sign could be taken for a separator here.
+        let selector = self.get("fieldSelector").filter(|text| !text.contains('\\'))?;
+        selector.split(',').find_map(|term| {
+            let value = term.strip_prefix("metadata.name")?.strip_prefix('=')?;
+            let value = value.strip_prefix('=').unwrap_or(value);
+            (!value.is_empty() && !value.contains(['=', '!'])).then_some(value)
+        })
+    }
+
     /// A whole number.
     pub(crate) fn number(&self, key: &str) -> Result<Option<i64>, Refusal> {
         self.get(key)
@@ -210,6 +222,21 @@ mod tests {
         assert_eq!(ListOptions::from_query(&query, false).unwrap().limit, 500);
         let write = WriteOptions::from_query(&query).unwrap();
         assert!(write.dry_run && write.field_validation == FieldValidation::Warn);
+    }
+
+    #[test]
+    fn a_selector_may_admit_one_name_only() {
+        for (text, wanted) in [
+            ("fieldSelector=metadata.name%3Da", Some("a")),
+            ("fieldSelector=status.phase!%3DFailed,metadata.name%3D%3Da", Some("a")),
+            ("fieldSelector=metadata.name!%3Da", None),
+            ("fieldSelector=metadata.namespace%3Da", None),
+            ("fieldSelector=metadata.name%3D", None),
+            ("fieldSelector=metadata.name%3Da%5C,b", None),
+            ("labelSelector=metadata.name%3Da", None),
+        ] {
+            assert_eq!(Query::parse(text).only_name(), wanted, "{text}");
+        }
     }
 
     #[test]
