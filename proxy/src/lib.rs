@@ -17,3 +17,5 @@ pub mod tls;
 pub mod upstream;
 pub mod wait;
 pub mod worker;
+pub mod world;
+pub mod xds;

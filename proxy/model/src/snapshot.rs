@@ -217,6 +217,23 @@ impl Snapshot {
         self.name_table.find(TypeUrl::NameTable, name, self.mesh.by_name())
     }
 
+    /// What is known of a resource.
+    pub fn lookup(&self, resource: &ResourceName) -> Lookup<()> {
+        let name = &*resource.name;
+        match resource.type_url {
+            TypeUrl::Listener => self.listener(name).map(|_| ()),
+            TypeUrl::Route => self.route_table(name).map(|_| ()),
+            TypeUrl::VirtualHost => {
+                self.virtual_hosts.find(TypeUrl::VirtualHost, name, true).map(|_| ())
+            }
+            TypeUrl::Cluster => self.cluster(name).map(|_| ()),
+            TypeUrl::Endpoint => self.endpoints(name).map(|_| ()),
+            TypeUrl::Secret => self.secret(name).map(|_| ()),
+            TypeUrl::NameTable => self.name(name).map(|_| ()),
+            _ => Lookup::Absent,
+        }
+    }
+
     /// What a connection may do when pilot did not say in time what is at its destination: the
     /// mesh's own addresses fail closed, others follow the policy.
     pub fn unanswered(&self, facts: &ConnFacts) -> Unanswered {

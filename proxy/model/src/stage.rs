@@ -157,6 +157,12 @@ impl Stage {
                 applied.rejected.extend(upserts.into_iter().map(reject));
             }
         }
+        // Where everything is held, what is not held is absent, and needs no note.
+        if !self.mesh.by_name() {
+            self.listeners.forget_absent();
+            self.clusters.forget_absent();
+            self.names.forget_absent();
+        }
         applied
     }
 
@@ -178,6 +184,12 @@ impl Stage {
     /// Whether pilot has answered for a name, be it with something that was rejected.
     pub fn is_answered(&self, resource: &ResourceName) -> bool {
         with_kept!(self, resource.type_url, kept => kept.is_answered(&resource.name))
+            .unwrap_or(false)
+    }
+
+    /// Whether the only version of a name that pilot sent means nothing.
+    pub fn is_rejected(&self, resource: &ResourceName) -> bool {
+        with_kept!(self, resource.type_url, kept => kept.is_rejected(&resource.name))
             .unwrap_or(false)
     }
 

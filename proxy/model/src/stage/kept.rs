@@ -141,6 +141,14 @@ impl<T> Kept<T> {
             || self.rejected.contains(name)
     }
 
+    pub(super) fn is_rejected(&self, name: &str) -> bool {
+        self.rejected.contains(name)
+    }
+
+    pub(super) fn forget_absent(&mut self) {
+        self.absent.clear();
+    }
+
     /// The newest models.
     pub(super) fn models(&self) -> impl Iterator<Item = &T> {
         self.entries.values().map(|entry| &*entry.newest)
