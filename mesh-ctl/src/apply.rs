@@ -108,6 +108,16 @@ impl Applier {
         Self { client, default_namespace, dry_run, kinds: HashMap::new() }
     }
 
+    /// The cluster objects are applied to.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether nothing is written.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// Applies one object.
     pub async fn apply(&mut self, object: &DynamicObject) -> Result<Applied, Error> {
         let title = title(object);

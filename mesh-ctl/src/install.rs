@@ -76,10 +76,9 @@ pub async fn install(
     }
     let mut report = Report::default();
     let mut applier = Applier::new(client.clone(), operator.namespace(), options.dry_run);
-    apply_all(client, &mut applier, namespaces(operator, &planned), &mut report, options, progress)
-        .await?;
+    apply_all(&mut applier, namespaces(operator, &planned), &mut report, progress).await?;
     for objects in wanted.values() {
-        apply_all(client, &mut applier, objects.clone(), &mut report, options, progress).await?;
+        apply_all(&mut applier, objects.clone(), &mut report, progress).await?;
     }
     prune(client, options, &wanted, &mut report, progress).await?;
     if options.dry_run {
@@ -88,7 +87,7 @@ pub async fn install(
     let deadline = tokio::time::Instant::now() + options.patience;
     for (component, objects) in &wanted {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        await_ready(client, objects, left, progress).await.map_err(|error| {
+        Box::pin(await_ready(client, objects, left, progress)).await.map_err(|error| {
             Error::TimedOut(format!("{} is not ready: {error}", component.title()))
         })?;
         progress.line(&format!("✔ {} installed", component.title()));
@@ -114,22 +113,21 @@ fn namespaces(operator: &Operator, planned: &[Planned]) -> Vec<DynamicObject> {
 }
 
 async fn apply_all(
-    client: &Client,
     applier: &mut Applier,
     objects: Vec<DynamicObject>,
     report: &mut Report,
-    options: &Options,
     progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     for object in objects {
         let is_namespace = object.types.as_ref().is_some_and(|types| types.kind == "Namespace");
         // A namespace somebody else made stays theirs.
-        if is_namespace && inventory::namespace_exists(client, &object.name_any()).await? {
+        if is_namespace && inventory::namespace_exists(applier.client(), &object.name_any()).await?
+        {
             continue;
         }
         let title = apply::title(&object);
         let applied = applier.apply(&object).await?;
-        if options.dry_run {
+        if applier.is_dry_run() {
             progress.line(&format!("{title} {} (dry run)", applied.as_str()));
         }
         match applied {
@@ -203,7 +201,7 @@ async fn await_ready(
         by_namespace.entry(namespace).or_default().insert(object.name_any());
     }
     for (namespace, names) in by_namespace {
-        ready::deployments(client, &namespace, &names, patience, progress).await?;
+        Box::pin(ready::deployments(client, &namespace, &names, patience, progress)).await?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  meshctl manifest generate --set profile=demo\n  \
         meshctl manifest generate -f mesh.yaml | kubectl diff -f -")]
     Generate {
+        /// What to install.
         #[command(flatten)]
         wanted: Wanted,
         /// Write a file for each release into this directory instead.
@@ -27,6 +28,7 @@ pub enum Command {
     /// Print the Helm values, and the helm commands, that come to the same installation.
     #[command(after_help = "Examples:\n  meshctl manifest translate -f mesh.yaml -o values")]
     Translate {
+        /// What to install.
         #[command(flatten)]
         wanted: Wanted,
         /// Write a file for each release into this directory.

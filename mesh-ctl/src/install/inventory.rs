@@ -39,11 +39,11 @@ const KINDS: [(&str, &str, &str, &str); 14] = [
 ];
 
 /// Kind, namespace and name.
-pub type Identity = (String, String, String);
+pub(super) type Identity = (String, String, String);
 
 /// An object some installation made.
 #[derive(Clone, Debug)]
-pub struct Owned {
+pub(super) struct Owned {
     resource: ApiResource,
     namespace: Option<String>,
     name: String,
@@ -52,38 +52,38 @@ pub struct Owned {
 
 impl Owned {
     /// Its kind.
-    pub fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> &str {
         &self.resource.kind
     }
 
     /// Its namespace, if it has one.
-    pub fn namespace(&self) -> Option<&str> {
+    pub(super) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// A label of it.
-    pub fn label(&self, key: &str) -> Option<&str> {
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key).map(String::as_str)
     }
 
     /// `kind/name`, as kubectl names objects.
-    pub fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         format!("{}/{}", self.resource.kind.to_lowercase(), self.name)
     }
 
     /// What tells it from all others.
-    pub fn identity(&self) -> Identity {
+    pub(super) fn identity(&self) -> Identity {
         let namespace = self.namespace.clone().unwrap_or_default();
         (self.resource.kind.clone(), namespace, self.name.clone())
     }
 
     /// Deletes it; that it has gone already is well.
-    pub async fn delete(&self, client: &Client) -> Result<(), Error> {
+    pub(super) async fn delete(&self, client: &Client) -> Result<(), Error> {
         let api: Api<DynamicObject> = match &self.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource),
             None => Api::all_with(client.clone(), &self.resource),
@@ -94,13 +94,13 @@ impl Owned {
 }
 
 /// What tells an object of a manifest from all others.
-pub fn identity(object: &DynamicObject) -> Identity {
+pub(super) fn identity(object: &DynamicObject) -> Identity {
     let kind = object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default();
     (kind, object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// All objects that installations made, in the order in which they can be deleted.
-pub async fn owned(client: &Client) -> Result<Vec<Owned>, Error> {
+pub(super) async fn owned(client: &Client) -> Result<Vec<Owned>, Error> {
     let params = ListParams::default().labels(labels::OPERATOR_COMPONENT);
     let mut owned = Vec::new();
     for (group, version, kind, plural) in KINDS {
@@ -124,7 +124,7 @@ pub async fn owned(client: &Client) -> Result<Vec<Owned>, Error> {
 }
 
 /// The revisions whose control planes are among the objects.
-pub fn revisions(owned: &[Owned]) -> BTreeSet<String> {
+pub(super) fn revisions(owned: &[Owned]) -> BTreeSet<String> {
     owned
         .iter()
         .filter(|one| one.kind() == "Deployment" && one.name.starts_with("istiod"))
@@ -133,14 +133,14 @@ pub fn revisions(owned: &[Owned]) -> BTreeSet<String> {
 }
 
 /// Whether there is a namespace of this name.
-pub async fn namespace_exists(client: &Client, name: &str) -> Result<bool, Error> {
+pub(super) async fn namespace_exists(client: &Client, name: &str) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let found = api.get_opt(name).await;
     Ok(found.map_err(|error| Error::api(format!("namespace/{name}"), error))?.is_some())
 }
 
 /// Deleting what is not there is no failure.
-pub fn gone(result: kube::Result<()>) -> kube::Result<()> {
+pub(super) fn gone(result: kube::Result<()>) -> kube::Result<()> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other,

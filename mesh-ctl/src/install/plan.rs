@@ -162,7 +162,7 @@ fn unread_values(defaults: &Value, values: &Value, path: &str, unread: &mut Vec<
         let below = |known: &&str| **known == path || known.starts_with(&format!("{path}."));
         match defaults.get(key) {
             Some(default) => unread_values(default, value, &path, unread),
-            None if UNLISTED.iter().any(|known| below(&known)) => {}
+            None if UNLISTED.iter().any(below) => {}
             None => unread.push(path),
         }
     }

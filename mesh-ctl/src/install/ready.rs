@@ -23,7 +23,7 @@ enum Seen {
 ///
 /// # Errors
 /// [`Error::TimedOut`] with the pods that are not ready, and why.
-pub async fn deployments(
+pub(super) async fn deployments(
     client: &Client,
     namespace: &str,
     names: &BTreeSet<String>,
@@ -51,7 +51,7 @@ pub async fn deployments(
             }
         }
     };
-    let timed_out = tokio::time::timeout(patience, all).await.is_err();
+    let timed_out = Box::pin(tokio::time::timeout(patience, all)).await.is_err();
     if timed_out || !state.waiting.is_empty() {
         return Err(Error::TimedOut(format!(
             "not available after {} s in namespace {namespace}:\n{}",

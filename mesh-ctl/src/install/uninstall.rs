@@ -116,7 +116,7 @@ impl Removal {
         for one in servers {
             self.delete(client, one, progress).await?;
         }
-        self.pods_gone(client).await?;
+        Box::pin(self.pods_gone(client)).await?;
         for one in rest {
             self.delete(client, one, progress).await?;
         }
@@ -154,7 +154,7 @@ impl Removal {
                     continue;
                 };
                 let ended = await_condition(api.clone(), &name, conditions::is_deleted(&uid));
-                in_time(&format!("pod {name} of {namespace}"), ended).await?;
+                Box::pin(in_time(&format!("pod {name} of {namespace}"), ended)).await?;
             }
         }
         Ok(())

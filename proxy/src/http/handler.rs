@@ -389,10 +389,10 @@ fn finish_head(stream: &Stream, state: &FilterState, headers: &mut HeaderMap, st
         headers.insert(SERVICE_TIME, millis.into());
     }
     server_header(stream, headers);
-    if manager.always_set_request_id_in_response {
-        if let Some(id) = stream.log.with(|record| record.request_id.clone()) {
-            headers.insert(REQUEST_ID, id);
-        }
+    if manager.always_set_request_id_in_response
+        && let Some(id) = stream.log.with(|record| record.request_id.clone())
+    {
+        headers.insert(REQUEST_ID, id);
     }
     let logged = !manager.access_logs.is_empty();
     stream.log.with(|record| {

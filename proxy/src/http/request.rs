@@ -166,10 +166,10 @@ fn authority(
     let named = uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
     // HTTP/2's pseudo header, and an absolute target of HTTP/1, win over the header; on HTTP/2
     // two different names are no request.
-    if let (Some(host), Some(named), Version::HTTP_2) = (&host, &named, version) {
-        if !host.as_bytes().eq_ignore_ascii_case(named.as_bytes()) {
-            return Err(LocalReply::bad_request("http2.inconsistent_authority"));
-        }
+    if let (Some(host), Some(named), Version::HTTP_2) = (&host, &named, version)
+        && !host.as_bytes().eq_ignore_ascii_case(named.as_bytes())
+    {
+        return Err(LocalReply::bad_request("http2.inconsistent_authority"));
     }
     let authority = named.or(host).filter(|name| !name.is_empty());
     let authority = authority.ok_or_else(|| LocalReply::bad_request("missing_host_header"))?;
@@ -268,10 +268,10 @@ pub fn hop_by_hop(headers: &mut HeaderMap, method: &Method, version: Version) ->
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
     headers.remove("http2-settings");
-    if let Some(te) = headers.remove(header::TE) {
-        if te.as_bytes().eq_ignore_ascii_case(b"trailers") {
-            headers.insert(header::TE, te);
-        }
+    if let Some(te) = headers.remove(header::TE)
+        && te.as_bytes().eq_ignore_ascii_case(b"trailers")
+    {
+        headers.insert(header::TE, te);
     }
     if *method == Method::CONNECT {
         return Some("connect".to_owned());

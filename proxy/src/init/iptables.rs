@@ -6,6 +6,7 @@ use super::rules::{Chain, Match, Rule, Table, Transport, Verdict, chains, rules}
 
 const TABLES: [Table; 3] = [Table::Raw, Table::Mangle, Table::Nat];
 
+/// The table as iptables calls it.
 pub fn table_name(table: Table) -> &'static str {
     match table {
         Table::Raw => "raw",

@@ -61,7 +61,9 @@ pub enum Which<T> {
 /// Whose traffic is the proxy's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exempt {
+    /// User ids of the proxy's process.
     pub uids: Vec<u32>,
+    /// Group ids of the proxy's process.
     pub gids: Vec<u32>,
 }
 
@@ -71,25 +73,41 @@ pub type Dns = Option<Which<IpAddr>>;
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// Where the proxy takes outbound connections.
     pub outbound_port: u16,
+    /// Where the proxy takes inbound connections.
     pub inbound_port: u16,
+    /// Where the proxy takes HBONE tunnels; never captured.
     pub tunnel_port: u16,
+    /// Traffic that is not captured, because the proxy sends it.
     pub exempt: Exempt,
     /// Ids that cannot be matched here, as `uid 1337`.
     pub unmapped: Vec<String>,
     /// `None` captures nothing inbound.
     pub mode: Option<Mode>,
+    /// Inbound ports to capture.
     pub inbound: Which<u16>,
+    /// Inbound ports to leave alone.
     pub exclude_inbound: Vec<u16>,
+    /// Destinations to capture.
     pub outbound: Which<IpNet>,
+    /// Destinations to leave alone.
     pub exclude_outbound: Vec<IpNet>,
+    /// Destination ports to capture whatever the destination.
     pub outbound_ports: Vec<u16>,
+    /// Destination ports to leave alone.
     pub exclude_outbound_ports: Vec<u16>,
+    /// Interfaces whose traffic is left alone.
     pub exclude_interfaces: Vec<String>,
+    /// Interfaces whose arriving traffic is outbound (virtual machines' bridges).
     pub reroute_interfaces: Vec<String>,
+    /// The mark that routes a packet to this host's sockets, under TPROXY.
     pub tproxy_mark: u32,
+    /// The routing table that mark selects.
     pub tproxy_table: u32,
+    /// DNS queries to capture.
     pub dns: Dns,
+    /// Drops packets that connection tracking calls invalid.
     pub drop_invalid: bool,
 }
 

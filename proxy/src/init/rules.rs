@@ -21,28 +21,42 @@ const APPLICATION_ZONE: u16 = 2;
 /// A table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
+    /// Before connection tracking.
     Raw,
+    /// Where packets are marked.
     Mangle,
+    /// Where destinations are rewritten.
     Nat,
 }
 
 /// A chain: one the kernel enters by itself, or one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chain {
+    /// Packets that arrive.
     Prerouting,
+    /// Packets that leave.
     Output,
+    /// A chain of ours.
     Own(&'static str),
 }
 
 /// Chains of ours.
 pub const INBOUND: &str = "ISTIO_INBOUND";
+/// Sends inbound connections to the proxy.
 pub const IN_REDIRECT: &str = "ISTIO_IN_REDIRECT";
+/// Decides on outbound connections.
 pub const OUTPUT: &str = "ISTIO_OUTPUT";
+/// Decides on DNS queries.
 pub const OUTPUT_DNS: &str = "ISTIO_OUTPUT_DNS";
+/// Sends outbound connections to the proxy.
 pub const REDIRECT: &str = "ISTIO_REDIRECT";
+/// Packets of connections that the proxy holds already.
 pub const DIVERT: &str = "ISTIO_DIVERT";
+/// Hands inbound connections to the proxy under TPROXY.
 pub const TPROXY: &str = "ISTIO_TPROXY";
+/// Drops what connection tracking calls invalid.
 pub const DROP: &str = "ISTIO_DROP";
+/// Separates the answers to DNS queries.
 pub const PREROUTING_RAW: &str = "ISTIO_PREROUTING";
 
 /// The chains of ours in a table, in the order in which they are declared.
@@ -57,51 +71,83 @@ pub const fn chains(table: Table) -> &'static [&'static str] {
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
+    /// TCP.
     Tcp,
+    /// UDP.
     Udp,
 }
 
 /// What a packet must be. `bool` says whether it must not be that instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
+    /// Of this transport.
     Transport(Transport),
     /// Follows [`Match::Transport`].
     DestinationPort(u16, bool),
     /// Follows [`Match::Transport`].
     SourcePort(u16),
+    /// To an address of this network.
     Destination(IpNet, bool),
+    /// From an address of this network.
     Source(IpNet),
+    /// Arrived by this interface.
     In(String),
+    /// Leaves by this interface.
     Out(String),
+    /// Sent by this user.
     Uid(u32, bool),
+    /// Sent by this group.
     Gid(u32, bool),
+    /// Carries this mark.
     Mark(u32, bool),
+    /// Of a connection with this mark.
     ConnectionMark(u32),
+    /// Of a connection seen in both directions.
     Established,
+    /// Of no connection that tracking knows.
     Invalid,
 }
 
 /// What happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// Back to the chain that jumped here.
     Return,
+    /// Goes on, in this table.
     Accept,
+    /// Is dropped.
     Drop,
+    /// Goes through a chain of ours.
     Jump(&'static str),
+    /// Goes to this port of this host.
     RedirectTo(u16),
-    TproxyTo { port: u16, mark: u32 },
+    /// Goes to a socket that listens on `port`, with its destination kept.
+    TproxyTo {
+        /// The socket's port.
+        port: u16,
+        /// The mark that routes it to this host.
+        mark: u32,
+    },
+    /// Gets this mark.
     SetMark(u32),
+    /// Its mark becomes its connection's.
     SaveMark,
+    /// Its connection's mark becomes its own.
     RestoreMark,
+    /// Is tracked in this zone.
     Zone(u16),
 }
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// The table it is in.
     pub table: Table,
+    /// The chain it is in.
     pub chain: Chain,
+    /// All must hold.
     pub matches: Vec<Match>,
+    /// What then happens.
     pub verdict: Verdict,
 }
 

@@ -134,13 +134,13 @@ mod wire {
     use std::collections::BTreeMap;
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Struct {
+    pub(super) struct Struct {
         #[prost(btree_map = "string, message", tag = "1")]
         pub fields: BTreeMap<String, Value>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Value {
+    pub(super) struct Value {
         #[prost(string, optional, tag = "3")]
         pub string_value: Option<String>,
         #[prost(message, optional, tag = "5")]

@@ -1,7 +1,7 @@
 //! The files of a downward API volume: `key="value"`, one a line, the value quoted as Go does.
 
 /// The pairs of such a file. Lines of another form are left out.
-pub fn parse(text: &str) -> impl Iterator<Item = (String, String)> {
+pub(super) fn parse(text: &str) -> impl Iterator<Item = (String, String)> {
     text.lines().filter_map(|line| {
         let (key, quoted) = line.split_once('=')?;
         // Go's quoting of text is JSON's but for escapes that labels and annotations hardly have.

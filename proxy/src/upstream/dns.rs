@@ -21,7 +21,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 
 /// The names of one cluster, and what they resolved to.
-pub struct Names {
+pub(super) struct Names {
     template: Arc<EndpointSet>,
     settings: DnsSettings,
     first_only: bool,
@@ -32,7 +32,7 @@ pub struct Names {
 
 impl Names {
     /// The names in `template`. With `first_only` each gives one endpoint.
-    pub fn new(
+    pub(super) fn new(
         template: &Arc<EndpointSet>,
         settings: &DnsSettings,
         first_only: bool,
@@ -49,7 +49,7 @@ impl Names {
     }
 
     /// The endpoints: held ones at once, otherwise after resolving.
-    pub async fn endpoints(self: &Rc<Self>, tasks: &Tasks) -> Option<Arc<EndpointSet>> {
+    pub(super) async fn endpoints(self: &Rc<Self>, tasks: &Tasks) -> Option<Arc<EndpointSet>> {
         let held = self.held.borrow().clone();
         if let Some((set, until)) = held {
             if until <= Instant::now() && !self.refreshing.replace(true) {

@@ -18,7 +18,7 @@ use super::{Chosen, ClusterState, PickFor};
 use crate::failure::{Failure, FailureKind};
 
 /// Chooses an endpoint.
-pub async fn choose(
+pub(super) async fn choose(
     deps: &UpstreamDeps,
     cluster: &Arc<Cluster>,
     state: &Rc<ClusterState>,
@@ -119,7 +119,7 @@ fn original(
 }
 
 /// Where an endpoint is reached; `None` for a name that was not resolved.
-pub fn address(endpoint: &Endpoint) -> Option<HostAddress> {
+pub(super) fn address(endpoint: &Endpoint) -> Option<HostAddress> {
     match &endpoint.address {
         EndpointAddress::Socket(address) => Some(HostAddress::Socket(*address)),
         EndpointAddress::Pipe(path) => Some(HostAddress::Pipe(path.clone())),

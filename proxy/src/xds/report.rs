@@ -16,19 +16,19 @@ const MAX_TOLD: usize = 1000;
 
 /// What was told of resources that are not simply accepted.
 #[derive(Default)]
-pub struct Reports {
+pub(super) struct Reports {
     told: BTreeSet<(String, Arc<str>)>,
 }
 
 impl Reports {
     /// A new stream: the server remembers nothing.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.told.clear();
     }
 
     /// What to tell of a response: resources with a warning or a rejection, and those that had one
     /// and are good again.
-    pub fn of(
+    pub(super) fn of(
         &mut self,
         type_url: &TypeUrl,
         versions: &[(Arc<str>, Arc<str>)],
@@ -81,7 +81,7 @@ impl Reports {
 }
 
 /// Names and versions of a response's resources.
-pub fn versions_of(upserts: &[Upsert]) -> Vec<(Arc<str>, Arc<str>)> {
+pub(super) fn versions_of(upserts: &[Upsert]) -> Vec<(Arc<str>, Arc<str>)> {
     upserts.iter().map(|upsert| (Arc::clone(&upsert.name), Arc::clone(&upsert.version))).collect()
 }
 

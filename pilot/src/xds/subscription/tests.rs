@@ -291,7 +291,7 @@ proptest! {
             }
             let mut expected = BTreeMap::new();
             if wildcard {
-                expected.extend(world.all(&ty).values().cloned().map(|i| (i.name.to_string(), i.version.to_string())));
+                expected.extend(world.all(&ty).values().map(|i| (i.name.to_string(), i.version.to_string())));
             }
             for name in &model.asked {
                 let item = world.named(&ty, name).item();

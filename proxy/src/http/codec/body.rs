@@ -137,10 +137,10 @@ impl ReplyBody {
         let timer = self.timer.as_mut()?;
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if let Some((at, flags, details)) = self.limits.deadline {
-                if now >= at {
-                    return Some((flags, details));
-                }
+            if let Some((at, flags, details)) = self.limits.deadline
+                && now >= at
+            {
+                return Some((flags, details));
             }
             let idle_at = self.limits.idle.map(|idle| self.last_frame + idle);
             if idle_at.is_some_and(|at| now >= at) {

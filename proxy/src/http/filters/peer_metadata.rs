@@ -24,10 +24,10 @@ pub fn on_request(
     let deps = &stream.connection.deps;
     let external = found.cluster.is_some_and(|cluster| cluster.metadata.external);
     let taken = take(headers);
-    if settings.downstream_discovery {
-        if let Some(peer) = taken.and_then(|value| deps.peers.get(value.as_bytes())) {
-            stream.log.with(|record| record.downstream_metadata = Some(peer));
-        }
+    if settings.downstream_discovery
+        && let Some(peer) = taken.and_then(|value| deps.peers.get(value.as_bytes()))
+    {
+        stream.log.with(|record| record.downstream_metadata = Some(peer));
     }
     if settings.upstream_propagation && !(settings.skip_external_clusters && external) {
         headers.insert(METADATA, deps.own_metadata.clone());

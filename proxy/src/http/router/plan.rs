@@ -129,10 +129,10 @@ fn header_destination(forwarding: &Forwarding<'_>, head: &Head) -> Option<Socket
 
 fn decorate(forwarding: &Forwarding<'_>, headers: &mut HeaderMap) {
     let operation = forwarding.matched.route.decorator.as_deref();
-    if forwarding.stream.connection.manager.tracing.is_some() {
-        if let Some(value) = operation.and_then(|name| HeaderValue::from_str(name).ok()) {
-            headers.insert(DECORATOR, value);
-        }
+    if forwarding.stream.connection.manager.tracing.is_some()
+        && let Some(value) = operation.and_then(|name| HeaderValue::from_str(name).ok())
+    {
+        headers.insert(DECORATOR, value);
     }
 }
 
