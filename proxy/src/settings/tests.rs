@@ -1,3 +1,5 @@
+//! Environments of injected pods, and the settings read from them.
+
 use mesh_rt::settings::EnvSource;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Updates published, asked for and forgotten.
+
 use std::net::SocketAddr;
 
 use proxy_model::snapshot::{MeshFacts, NameEntry, OnDemand};

@@ -1,3 +1,5 @@
+//! Envoy's messages against the model they become.
+
 use std::sync::Arc;
 use std::time::Duration;
 

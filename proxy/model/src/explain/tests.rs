@@ -1,3 +1,5 @@
+//! Decisions told in words, for requests of a small mesh.
+
 use std::time::Duration;
 
 use bytes::Bytes;

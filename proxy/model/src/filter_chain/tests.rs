@@ -1,3 +1,5 @@
+//! Envoy's order of matching, against a search that tries every chain.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which endpoint is picked, and how often.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a lookup answers before, during and after an on-demand request.
+
 use super::*;
 use crate::filter_chain::FilterChains;
 use crate::listener::{Inspection, OriginalDst, TrafficDirection};

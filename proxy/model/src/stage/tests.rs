@@ -1,3 +1,5 @@
+//! In which order resources warm and become visible.
+
 use mesh_api::pool::from_json;
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use serde_json::{Value as Json, json};

@@ -1,3 +1,5 @@
+//! First bytes of connections, and the protocol found in them.
+
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;

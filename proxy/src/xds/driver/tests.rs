@@ -1,3 +1,5 @@
+//! Streams that break, wait and come back.
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 

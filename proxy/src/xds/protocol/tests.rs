@@ -1,3 +1,5 @@
+//! What the client sends in answer to what it receives.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

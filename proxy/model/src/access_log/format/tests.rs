@@ -1,3 +1,5 @@
+//! Formats as operators write them, and the lines they make.
+
 use proptest::prelude::{any, proptest};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Virtual hosts and routes: which one takes a request.
+
 use super::*;
 use crate::http::virtual_host::RequireTls;
 
