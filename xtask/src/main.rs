@@ -30,6 +30,9 @@ enum Command {
     Demo(demo::Args),
     /// Build everything and run every test: unit, doc, tidy, end-to-end.
     Test(test::Args),
+    /// Install the tests' peers (kubectl, Helm, Envoy) and print the variables that tell of them.
+    #[command(after_help = "Example:\n  eval \"$(cargo xtask peers)\" && cargo test -p mesh-ctl")]
+    Peers,
     /// Run the public conformance inputs.
     Conformance(conformance::Args),
     /// Write the files that are made from the sources.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Peers => peers::run(),
         Command::Conformance(args) => conformance::run(&args),
         Command::Gen(Gen::Crds { check }) => crds::run(check),
         Command::Tidy => tidy::run(&workspace::root()),

@@ -54,10 +54,7 @@ fn filtered(packages: &[&str], args: &Args) -> Command {
 
 /// Tells tests where the peers are. Where the machine has no kubectl, the path leads to ours.
 fn with<'a>(command: &'a mut Command, peers: &Peers) -> &'a mut Command {
-    command
-        .env("LATEEN_KUBECTL", &peers.kubectl)
-        .env("LATEEN_KUBECTL_NEWEST", &peers.kubectl_newest)
-        .env("PATH", tools::path_with(peers.kubectl.parent()))
+    command.envs(peers.variables()).env("PATH", tools::path_with(peers.kubectl.parent()))
 }
 
 fn cargo() -> Command {

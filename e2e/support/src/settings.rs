@@ -27,6 +27,22 @@ pub fn kubectl_newest() -> PathBuf {
     required("LATEEN_KUBECTL_NEWEST")
 }
 
+/// Helm, as a server that takes its commands as JSON on standard input.
+///
+/// # Panics
+/// If neither `cargo xtask test` nor `cargo xtask peers` has told where it is.
+pub fn helm() -> PathBuf {
+    required("LATEEN_HELM")
+}
+
+/// The real Envoy.
+///
+/// # Panics
+/// If neither `cargo xtask test` nor `cargo xtask peers` has told where it is.
+pub fn envoy() -> PathBuf {
+    required("LATEEN_ENVOY")
+}
+
 /// The root of the clone.
 pub fn repository() -> PathBuf {
     let support = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -34,9 +50,10 @@ pub fn repository() -> PathBuf {
 }
 
 fn required(name: &str) -> PathBuf {
-    let value = std::env::var_os(name)
-        .unwrap_or_else(|| panic!("{name} is not set: run these tests by `cargo xtask test`"));
+    let remedy = "run these tests by `cargo xtask test`; for the paths of peers alone, \
+        `eval \"$(cargo xtask peers)\"` in this shell will do";
+    let value = std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: {remedy}"));
     let path = PathBuf::from(value);
-    assert!(path.exists(), "{name}={} does not exist: run `cargo xtask test`", path.display());
+    assert!(path.exists(), "{name}={} does not exist: {remedy}", path.display());
     path
 }
