@@ -12,7 +12,7 @@ pub mod reply;
 pub mod request;
 pub mod router;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod upgrade;
 pub mod xfcc;
 

@@ -2,7 +2,7 @@
 //! on the other.
 
 mod forward;
-mod harness;
+pub(crate) mod harness;
 mod local;
 mod protocol;
 mod retry;

@@ -1,15 +1,15 @@
-//! A request's record as access logs and header formats read it.
+//! Records as access logs and header formats read them.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Version};
 use proxy_model::access_log::operator::{AddressPart, Operator, Peer, Side, TlsFact};
 use proxy_model::access_log::{LogContext, Value};
 use proxy_model::facts::PeerIdentity;
 
-use super::record::{Downstream, RequestRecord, UpstreamFacts};
+use super::record::{ConnectionRecord, Downstream, RequestRecord, UpstreamFacts};
 
 /// A record and the headers of its exchange as they are at this moment.
 pub struct Exchange<'a> {
@@ -33,16 +33,63 @@ impl LogContext for Exchange<'_> {
     }
 }
 
+impl LogContext for ConnectionRecord {
+    fn value(&self, operator: &Operator) -> Value<'_> {
+        match operator {
+            Operator::StartTime(_) => start(self.started_at),
+            Operator::Protocol => Value::Absent,
+            Operator::RequestedServerName => self.downstream.facts.server_name.as_deref().into(),
+            Operator::ResponseCode => Value::Number(0),
+            Operator::ConnectionTerminationDetails => {
+                Some(&*self.termination).filter(|reason| !reason.is_empty()).into()
+            }
+            Operator::ResponseFlags | Operator::ResponseFlagsLong => Value::Flags(self.flags),
+            Operator::BytesReceived => Value::Number(self.bytes_received),
+            Operator::BytesSent => Value::Number(self.bytes_sent),
+            Operator::Duration => millis(self.duration),
+            Operator::ConnectionId => Value::Number(self.downstream.id),
+            other => common(&self.downstream, &self.upstream, other),
+        }
+    }
+}
+
+/// What requests and connections have in common.
+fn common<'a>(
+    downstream: &'a Downstream,
+    upstream: &'a UpstreamFacts,
+    operator: &Operator,
+) -> Value<'a> {
+    match operator {
+        Operator::UpstreamHost => upstream.address.as_deref().into(),
+        Operator::UpstreamCluster => {
+            let alternative = upstream.cluster.as_ref().and_then(|c| c.alt_stat_name.as_deref());
+            alternative.or(upstream.cluster_name.as_deref()).into()
+        }
+        Operator::UpstreamClusterRaw => upstream.cluster_name.as_deref().into(),
+        Operator::UpstreamTransportFailureReason => {
+            Some(&*upstream.failure).filter(|reason| !reason.is_empty()).into()
+        }
+        Operator::UpstreamRequestAttemptCount => Value::Number(upstream.attempts.into()),
+        Operator::Address(side, part) => address(downstream, upstream, *side, *part),
+        Operator::Tls(peer, fact) => tls(downstream, upstream, *peer, *fact),
+        _ => Value::Absent,
+    }
+}
+
+fn start(at: SystemTime) -> Value<'static> {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(Value::Absent, Value::Time)
+}
+
+fn millis(duration: Duration) -> Value<'static> {
+    Value::Number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
 fn value<'a>(
     record: &'a RequestRecord,
     request: &'a HeaderMap,
     response: &'a HeaderMap,
     operator: &Operator,
 ) -> Value<'a> {
-    let upstream = &record.upstream;
-    let millis = |duration: std::time::Duration| {
-        Value::Number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    };
     match operator {
         Operator::RequestHeader(name, other) => {
             let find = |name: &str| request_header(record, request, name);
@@ -52,10 +99,7 @@ fn value<'a>(
             let find = |name: &str| response.get(name)?.to_str().ok();
             find(name).or_else(|| find(other.as_deref()?)).into()
         }
-        Operator::StartTime(_) => record
-            .started_at
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(Value::Absent, Value::Time),
+        Operator::StartTime(_) => start(record.started_at),
         Operator::Protocol => Value::Text(protocol(record.version)),
         Operator::RequestedServerName => record.downstream.facts.server_name.as_deref().into(),
         Operator::RouteName => {
@@ -73,25 +117,13 @@ fn value<'a>(
         Operator::ResponseDuration => record.upstream_time.map_or(Value::Absent, millis),
         Operator::RequestHeadersBytes => Value::Number(record.request_head_bytes),
         Operator::ResponseHeadersBytes => Value::Number(record.response_head_bytes),
-        Operator::UpstreamHost => upstream.address.as_deref().into(),
-        Operator::UpstreamCluster => {
-            let alternative = upstream.cluster.as_ref().and_then(|c| c.alt_stat_name.as_deref());
-            alternative.or(upstream.cluster_name.as_deref()).into()
-        }
-        Operator::UpstreamClusterRaw => upstream.cluster_name.as_deref().into(),
-        Operator::UpstreamTransportFailureReason => {
-            Some(&*upstream.failure).filter(|reason| !reason.is_empty()).into()
-        }
-        Operator::UpstreamRequestAttemptCount => Value::Number(upstream.attempts.into()),
-        Operator::Address(side, part) => address(&record.downstream, upstream, *side, *part),
-        Operator::Tls(peer, fact) => tls(&record.downstream, upstream, *peer, *fact),
         Operator::ConnectionId => Value::Number(record.downstream.id),
         Operator::GrpcStatus { number } => match record.grpc_status {
             Some(code) if *number => Value::Number(code.into()),
             Some(code) => Value::Text(grpc_name(code)),
             None => Value::Absent,
         },
-        _ => Value::Absent,
+        other => common(&record.downstream, &record.upstream, other),
     }
 }
 

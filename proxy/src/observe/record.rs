@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
+use proxy_model::access_log::AccessLog;
 use proxy_model::cluster::Cluster;
 use proxy_model::endpoint::Endpoint;
 use proxy_model::facts::{ConnFacts, PeerIdentity};
@@ -26,8 +27,27 @@ use super::peer::PeerMetadata;
 pub trait Sink {
     /// A request is over.
     fn request(&self, record: &RequestRecord);
-    /// A connection that was not HTTP is over, or never got as far.
+    /// A connection that was not HTTP is over, or never got as far. Nothing of it was told before.
     fn connection(&self, record: &ConnectionRecord);
+    /// A connection that was not HTTP goes on; called from time to time, first when it is open.
+    fn progress(&self, _record: &ConnectionRecord, _told: &mut Told) {}
+    /// A connection of which something was told before is over.
+    fn closed(&self, record: &ConnectionRecord, _told: &Told) {
+        self.connection(record);
+    }
+    /// A connection is over, or was refused: its listener has logs of its own.
+    fn listener(&self, _logs: &[AccessLog], _record: &ConnectionRecord) {}
+}
+
+/// What was told of a connection that is still open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// That it was opened.
+    pub opened: bool,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
 }
 
 /// What requests and connections have in common: the client's connection.

@@ -324,7 +324,7 @@ pub(super) fn get(path: &str) -> Request<Full<Bytes>> {
 }
 
 /// A cluster with these endpoints.
-pub(super) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
+pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
     let endpoints: Vec<Arc<Endpoint>> = endpoints
         .iter()
         .map(|address| {
@@ -378,7 +378,7 @@ pub(super) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 }
 
 /// Forwards to one cluster.
-pub(super) fn to(cluster: &str) -> Forward {
+pub(crate) fn to(cluster: &str) -> Forward {
     Forward {
         clusters: ClusterChoice::One(cluster.into()),
         cluster_not_found_code: 503,
@@ -396,7 +396,7 @@ pub(super) fn to(cluster: &str) -> Forward {
 }
 
 /// A route for everything below `prefix`.
-pub(super) fn route(prefix: &str, action: Action) -> Route {
+pub(crate) fn route(prefix: &str, action: Action) -> Route {
     Route {
         name: "default".into(),
         matching: RouteMatch {
@@ -417,7 +417,7 @@ pub(super) fn route(prefix: &str, action: Action) -> Route {
 }
 
 /// A virtual host for every authority.
-pub(super) fn any_host(routes: Vec<Route>) -> VirtualHost {
+pub(crate) fn any_host(routes: Vec<Route>) -> VirtualHost {
     VirtualHost {
         name: "a.example:80".into(),
         version: "1".into(),
@@ -435,7 +435,7 @@ pub(super) fn any_host(routes: Vec<Route>) -> VirtualHost {
 }
 
 /// A manager with one virtual host.
-pub(super) fn manager(host: VirtualHost) -> HttpConnectionManager {
+pub(crate) fn manager(host: VirtualHost) -> HttpConnectionManager {
     let table = RouteTable {
         name: "80".into(),
         hosts: HostIndex::new(vec![Arc::new(host)]).unwrap(),
@@ -484,6 +484,6 @@ pub(super) fn manager(host: VirtualHost) -> HttpConnectionManager {
 }
 
 /// A manager that forwards everything so.
-pub(super) fn forwarding(forward: Forward) -> HttpConnectionManager {
+pub(crate) fn forwarding(forward: Forward) -> HttpConnectionManager {
     manager(any_host(vec![route("/", Action::Forward(Arc::new(forward)))]))
 }
