@@ -10,14 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
-use proxy_model::access_log::AccessLog;
 use proxy_model::cluster::Cluster;
 use proxy_model::endpoint::Endpoint;
 use proxy_model::facts::{ConnFacts, PeerIdentity};
 use proxy_model::flags::ResponseFlags;
 use proxy_model::http::manager::HttpConnectionManager;
 use proxy_model::http::route::Route;
-use proxy_model::listener::TrafficDirection;
+use proxy_model::listener::{Listener, TrafficDirection};
 use proxy_model::tcp_proxy::TcpProxy;
 use tokio::time::Instant;
 
@@ -27,27 +26,15 @@ use super::peer::PeerMetadata;
 pub trait Sink {
     /// A request is over.
     fn request(&self, record: &RequestRecord);
-    /// A connection that was not HTTP is over, or never got as far. Nothing of it was told before.
+    /// A connection that was not HTTP is over, or never got as far.
     fn connection(&self, record: &ConnectionRecord);
-    /// A connection that was not HTTP goes on; called from time to time, first when it is open.
-    fn progress(&self, _record: &ConnectionRecord, _told: &mut Told) {}
-    /// A connection of which something was told before is over.
-    fn closed(&self, record: &ConnectionRecord, _told: &Told) {
-        self.connection(record);
-    }
-    /// A connection is over, or was refused: its listener has logs of its own.
-    fn listener(&self, _logs: &[AccessLog], _record: &ConnectionRecord) {}
-}
 
-/// What was told of a connection that is still open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// That it was opened.
-    pub opened: bool,
-    /// Bytes from the client.
-    pub received: u64,
-    /// Bytes to the client.
-    pub sent: u64,
+    /// A connection that is not HTTP reached its upstream. [`Sink::connection`] follows when it is
+    /// over.
+    fn connected(&self, _record: &ConnectionRecord) {}
+
+    /// A connection that goes on, every few seconds: its bytes are those up to now.
+    fn progressed(&self, _record: &ConnectionRecord) {}
 }
 
 /// What requests and connections have in common: the client's connection.
@@ -164,6 +151,8 @@ pub struct RequestRecord {
 pub struct ConnectionRecord {
     /// The client's connection.
     pub downstream: Rc<Downstream>,
+    /// Its listener: its access logs are for connections that no TCP proxy served, and others.
+    pub listener: Option<Arc<Listener>>,
     /// The TCP proxy, if one served it.
     pub proxy: Option<Arc<TcpProxy>>,
     /// When it was accepted.

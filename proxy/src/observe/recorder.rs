@@ -23,7 +23,7 @@ use super::ends::{Facts, Own, ends, needs_host, reporter};
 use super::labels::{Outcome, Reporter, RequestProtocol};
 use super::log_writer::LogWriter;
 use super::peer::PeerMetadata;
-use super::record::{ConnectionRecord, RequestRecord, Sink, Told};
+use super::record::{ConnectionRecord, RequestRecord, Sink};
 use super::series::{ConnectionSeries, RequestSeries, Slot};
 use super::standard::{IDLE, RequestSample, SERIES_LIMIT, StandardMetrics};
 use super::traffic::{Traffic, TrafficStats};
@@ -79,6 +79,7 @@ impl Observed {
             requests: RefCell::default(),
             connections: RefCell::default(),
             managers: RefCell::default(),
+            told: RefCell::default(),
             cleared: Cell::new(Instant::now()),
             line: RefCell::default(),
         })
@@ -91,6 +92,8 @@ struct Recorder {
     requests: RefCell<HashMap<RequestKey, Remembered<RequestSeries>>>,
     connections: RefCell<HashMap<Key, Remembered<ConnectionSeries>>>,
     managers: RefCell<HashMap<Arc<str>, Arc<Traffic>>>,
+    /// By connection; each entry goes with its connection's end.
+    told: RefCell<HashMap<u64, Told>>,
     cleared: Cell<Instant>,
     line: RefCell<String>,
 }
@@ -237,39 +240,49 @@ impl Sink for Recorder {
     }
 
     fn connection(&self, record: &ConnectionRecord) {
-        self.closed(record, &Told::default());
+        self.refresh(record.started + record.duration);
+        let told = self.told.borrow_mut().remove(&record.downstream.id).unwrap_or_default();
+        if let Some(proxy) = &record.proxy {
+            let slot = self.series(record);
+            tell(&slot.series, record, told);
+            slot.series.closed.fetch_add(1, Ordering::Relaxed);
+            if let Some(name) = &record.upstream.cluster_name {
+                self.shared.traffic.cluster(name).connection(record);
+            }
+            self.write(&proxy.access_logs, record);
+        }
+        if let Some(listener) = &record.listener {
+            self.write(&listener.access_logs, record);
+        }
     }
 
-    fn progress(&self, record: &ConnectionRecord, told: &mut Told) {
+    fn connected(&self, record: &ConnectionRecord) {
+        self.progressed(record);
+    }
+
+    fn progressed(&self, record: &ConnectionRecord) {
         if record.proxy.is_none() {
             return;
         }
         self.refresh(record.started + record.duration);
         let slot = self.series(record);
-        tell(&slot.series, record, told);
-        told.opened = true;
-        (told.received, told.sent) = (record.bytes_received, record.bytes_sent);
-    }
-
-    fn closed(&self, record: &ConnectionRecord, told: &Told) {
-        self.refresh(record.started + record.duration);
-        let Some(proxy) = &record.proxy else { return };
-        let slot = self.series(record);
-        tell(&slot.series, record, told);
-        slot.series.closed.fetch_add(1, Ordering::Relaxed);
-        if let Some(name) = &record.upstream.cluster_name {
-            self.shared.traffic.cluster(name).connection(record);
-        }
-        self.write(&proxy.access_logs, record);
-    }
-
-    fn listener(&self, logs: &[AccessLog], record: &ConnectionRecord) {
-        self.write(logs, record);
+        let mut all = self.told.borrow_mut();
+        let told = all.entry(record.downstream.id).or_default();
+        tell(&slot.series, record, *told);
+        *told = Told { opened: true, received: record.bytes_received, sent: record.bytes_sent };
     }
 }
 
+/// What was told of a connection that is still open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    opened: bool,
+    received: u64,
+    sent: u64,
+}
+
 /// Counts what was not told before.
-fn tell(series: &ConnectionSeries, record: &ConnectionRecord, told: &Told) {
+fn tell(series: &ConnectionSeries, record: &ConnectionRecord, told: Told) {
     if !told.opened {
         series.opened.fetch_add(1, Ordering::Relaxed);
     }

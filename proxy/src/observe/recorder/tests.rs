@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use proxy_model::access_log::format::{Format, ISTIO_TEXT};
 use proxy_model::access_log::{LogFilter, Sink as Place};
 use proxy_model::facts::ConnFacts;
+use proxy_model::filter_chain::FilterChains;
 use proxy_model::flags::ResponseFlags;
 use proxy_model::http::filter::{HttpFilterConfig, IstioStats};
+use proxy_model::listener::Listener;
 use proxy_model::tcp_proxy::{TcpProxy, WeightedClusters};
 
 use super::super::record::{Downstream, UpstreamFacts};
@@ -129,6 +131,7 @@ fn connection() -> ConnectionRecord {
     };
     ConnectionRecord {
         downstream: downstream(),
+        listener: None,
         proxy: Some(Arc::new(proxy)),
         started: Instant::now(),
         started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_709_208_000_007),
@@ -140,6 +143,34 @@ fn connection() -> ConnectionRecord {
         upstream: upstream(),
         downstream_metadata: None,
         upstream_metadata: None,
+    }
+}
+
+fn listener() -> Listener {
+    Listener {
+        name: "l".into(),
+        version: "1".into(),
+        address: "0.0.0.0:80".parse().unwrap(),
+        additional_addresses: Vec::new(),
+        bind: true,
+        use_original_dst: false,
+        original_dst: Default::default(),
+        direction: TrafficDirection::Outbound,
+        inspect: Default::default(),
+        chains: FilterChains::new(Vec::new()).unwrap(),
+        default_chain: None,
+        access_logs: Vec::new(),
+        proxy_protocol: None,
+        per_connection_buffer_limit: None,
+        connection_limit: None,
+        tcp_backlog: None,
+        reuse_port: false,
+        transparent: false,
+        freebind: false,
+        tcp_keepalive: None,
+        stat_prefix: None,
+        config: None,
+        socket_hash: 0,
     }
 }
 
@@ -203,10 +234,9 @@ async fn an_open_connection_is_told_of_once_and_what_it_carries_bit_by_bit() {
     let observed = lines.observed();
     let sink = observed.sink();
     let mut record = connection();
-    let mut told = Told::default();
-    sink.progress(&record, &mut told);
+    sink.connected(&record);
     record.bytes_received += 3;
-    sink.progress(&record, &mut told);
+    sink.progressed(&record);
     let value = |name: &str| {
         let line = metric(&observed, name).pop().unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
@@ -215,7 +245,7 @@ async fn an_open_connection_is_told_of_once_and_what_it_carries_bit_by_bit() {
     assert_eq!(value("istio_tcp_connections_closed_total"), "0");
     assert_eq!(value("istio_tcp_received_bytes_total"), "10");
     record.bytes_sent += 1;
-    sink.closed(&record, &told);
+    sink.connection(&record);
     assert_eq!(value("istio_tcp_connections_opened_total"), "1");
     assert_eq!(value("istio_tcp_connections_closed_total"), "1");
     assert_eq!(value("istio_tcp_sent_bytes_total"), "10");
@@ -234,9 +264,11 @@ async fn a_listeners_own_log_tells_of_refused_connections() {
     record.proxy = None;
     record.flags = ResponseFlags::NR;
     record.termination = "no filter chain matches".into();
+    let mut listener = listener();
+    listener.access_logs = vec![log(LogFilter::Flags(ResponseFlags::NR))];
+    record.listener = Some(Arc::new(listener));
     let sink = observed.sink();
     sink.connection(&record);
-    sink.listener(&[log(LogFilter::Flags(ResponseFlags::NR))], &record);
     observed.logs.flush().await;
     let text = lines.text();
     assert_eq!(text.lines().count(), 1);
