@@ -24,8 +24,11 @@ use crate::dns::answer::Names;
 use crate::dns::serve::NameSource;
 use crate::listener::conn::Config;
 
+pub mod held;
 #[cfg(test)]
 mod tests;
+
+use held::{Held, SyncStats};
 
 /// How long anybody waits for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,6 +44,9 @@ const ABSENT_FOR: Duration = Duration::from_secs(300);
 pub struct World {
     current: ArcSwap<Snapshot>,
     generation: watch::Sender<u64>,
+    held: ArcSwap<Held>,
+    /// How the stream to pilot does.
+    pub sync: SyncStats,
     asked: Mutex<Asked>,
     wake: Notify,
 }
@@ -60,6 +66,8 @@ impl World {
         Arc::new(Self {
             current: ArcSwap::from_pointee(Snapshot::default()),
             generation: watch::channel(0).0,
+            held: ArcSwap::from_pointee(Held::default()),
+            sync: SyncStats::default(),
             asked: Mutex::new(Asked {
                 names: HashMap::new(),
                 hopeless: HashSet::new(),
@@ -73,6 +81,16 @@ impl World {
     /// The configuration of the moment.
     pub fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// The resources of the moment as they came.
+    pub fn held(&self) -> Arc<Held> {
+        self.held.load_full()
+    }
+
+    /// Notes what is held now.
+    pub fn hold(&self, held: Held) {
+        self.held.store(Arc::new(held));
     }
 
     /// Tells of every new generation.

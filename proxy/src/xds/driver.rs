@@ -26,6 +26,7 @@ use super::disk::{Copy, Disk};
 use super::protocol::Protocol;
 use super::report::{Reports, versions_of};
 use crate::world::World;
+use crate::world::held::Held;
 
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,7 @@ impl Driver {
             let began = Instant::now();
             tokio::select! {
                 ended = self.stream(channel.clone()) => {
+                    self.world.sync.disconnected();
                     if let Err(error) = ended {
                         warn!("{error}; connecting again");
                     }
@@ -162,6 +164,7 @@ impl Driver {
         let opened = tokio::time::timeout(OPEN, client.delta_aggregated_resources(request));
         let mut responses = opened.await.map_err(|_| StreamError::Silent)??.into_inner();
         info!("connected to the discovery server");
+        self.world.sync.connected();
         let mut sweep = tokio::time::interval_at(Instant::now() + SWEEP, SWEEP);
         loop {
             let warm_at = self.stage.next_timeout().map(|at| self.started + at);
@@ -198,6 +201,7 @@ impl Driver {
         for rejected in &applied.rejected {
             warn!("configuration refused: {rejected}");
         }
+        self.world.sync.received(&type_url, !applied.rejected.is_empty());
         let answer = self.protocol.answer(&type_url, received.nonce, &applied);
         send(sender, answer).await?;
         if self.protocol.takes_reports()
@@ -236,6 +240,7 @@ impl Driver {
         if !snapshot.listeners.held.is_empty() {
             self.first.take();
         }
+        self.world.hold(Held::of(&self.stage, self.started));
         self.world.publish(snapshot, hopeless);
     }
 

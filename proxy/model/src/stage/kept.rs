@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mesh_api::type_url::TypeUrl;
 
-use super::{Applied, FETCH_TIMEOUT, RawResource, Upsert};
+use super::{Applied, FETCH_TIMEOUT, PackedResource, Upsert};
 use crate::compile::notes::{Flaw, Notes};
 use crate::lookup::ResourceName;
 use crate::problem::{Grade, Rejected};
@@ -46,7 +46,7 @@ struct Entry<T> {
     warm: Option<Arc<T>>,
     since: Duration,
     version: Arc<str>,
-    packed: Vec<u8>,
+    packed: Bytes,
     grade: Grade,
 }
 
@@ -91,7 +91,7 @@ impl<T: Decoded> Kept<T> {
                     warm,
                     since: now,
                     version: upsert.version,
-                    packed: lz4_flex::compress_prepend_size(&upsert.body),
+                    packed: lz4_flex::compress_prepend_size(&upsert.body).into(),
                     grade,
                 };
                 self.entries.insert(Arc::clone(&name), entry);
@@ -183,26 +183,26 @@ impl<T> Kept<T> {
         Resources { held: own.chain(aliased).collect(), absent: self.absent.clone() }
     }
 
-    pub(super) fn raw(&self) -> Vec<RawResource> {
+    pub(super) fn packed(&self) -> Vec<PackedResource> {
         let mut aliases: HashMap<&Arc<str>, Vec<Arc<str>>> = HashMap::new();
         for (alias, name) in &self.aliases {
             aliases.entry(name).or_default().push(Arc::clone(alias));
         }
-        let mut raw = Vec::with_capacity(self.entries.len());
+        let mut all = Vec::with_capacity(self.entries.len());
         for (name, entry) in &self.entries {
-            let body = lz4_flex::decompress_size_prepended(&entry.packed).unwrap_or_default();
             let mut aliases = aliases.remove(name).unwrap_or_default();
             aliases.sort();
-            raw.push(RawResource {
+            all.push(PackedResource {
                 name: Arc::clone(name),
                 aliases,
                 version: Arc::clone(&entry.version),
-                body: Bytes::from(body),
+                packed: entry.packed.clone(),
                 last_updated: entry.since,
                 grade: entry.grade,
+                warming: entry.is_cold(),
             });
         }
-        raw
+        all
     }
 }
 
