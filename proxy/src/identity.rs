@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::bootstrap::{Bootstrap, Discovery, IdentitySource};
+use mesh_api::bootstrap::{Bootstrap, Discovery, Identity, IdentitySource};
 use mesh_api::name::ObjectName;
 use mesh_api::spiffe::SpiffeId;
 use mesh_rt::grpc::{self, Target};
@@ -31,13 +31,7 @@ pub fn start(process: &Process, document: &Bootstrap) -> Result<LiveIdentity, Ma
     let IdentitySource::Ca { address, root_cert, token_path } = &identity.source else {
         return Err("identity.source: only an authority is asked here; unset PROV_CERT".into());
     };
-    let service_account = ObjectName::parse(&identity.service_account)
-        .map_err(|error| format!("identity.serviceAccount: {error}"))?;
-    let mut options = IdentityOptions::new(SpiffeId {
-        trust_domain: identity.trust_domain.clone(),
-        namespace: document.node.id.namespace.clone(),
-        service_account,
-    });
+    let mut options = IdentityOptions::new(own_id(document, identity)?);
     options.ttl = identity.ttl.get();
     options.grace_ratio = identity.grace_ratio;
     options.root_file.clone_from(root_cert);
@@ -53,6 +47,20 @@ pub fn start(process: &Process, document: &Bootstrap) -> Result<LiveIdentity, Ma
     let manager = IdentityManager::new(live.clone(), options, sources, TimeSource::system());
     manager.start(&process.tasks, Some(&process.readiness));
     Ok(live)
+}
+
+/// Who the workload is.
+///
+/// # Errors
+/// When the document's service account cannot be one.
+pub fn own_id(document: &Bootstrap, identity: &Identity) -> Result<SpiffeId, MainError> {
+    let service_account = ObjectName::parse(&identity.service_account)
+        .map_err(|error| format!("identity.serviceAccount: {error}"))?;
+    Ok(SpiffeId {
+        trust_domain: identity.trust_domain.clone(),
+        namespace: document.node.id.namespace.clone(),
+        service_account,
+    })
 }
 
 /// The channel to the discovery server: it proves its DNS name, and we prove the identity of the

@@ -1,3 +1,4 @@
 //! Connections that are carried as bytes.
 
 pub mod copy;
+pub mod tcp_proxy;

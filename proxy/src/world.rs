@@ -7,22 +7,24 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, LocalBoxFuture};
+use futures::future::BoxFuture;
 use mesh_api::type_url::TypeUrl;
 use parking_lot::Mutex;
 use proxy_model::lookup::{Lookup, ResourceName};
 use proxy_model::snapshot::Snapshot;
 use proxy_model::stage::Stage;
+use proxy_model::tls::Secret;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::dns::answer::Names;
 use crate::dns::serve::NameSource;
-use crate::listener::conn::Config;
+use crate::tls::material::Secrets;
 
 pub mod held;
 #[cfg(test)]
@@ -43,6 +45,8 @@ const ABSENT_FOR: Duration = Duration::from_secs(300);
 /// The configuration of the moment.
 pub struct World {
     current: ArcSwap<Snapshot>,
+    /// Whether what is in force is a configuration, and not the parts of a first one.
+    complete: AtomicBool,
     generation: watch::Sender<u64>,
     held: ArcSwap<Held>,
     /// How the stream to pilot does.
@@ -65,6 +69,7 @@ impl World {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             current: ArcSwap::from_pointee(Snapshot::default()),
+            complete: AtomicBool::new(false),
             generation: watch::channel(0).0,
             held: ArcSwap::from_pointee(Held::default()),
             sync: SyncStats::default(),
@@ -91,6 +96,16 @@ impl World {
     /// Notes what is held now.
     pub fn hold(&self, held: Held) {
         self.held.store(Arc::new(held));
+    }
+
+    /// The configuration of the moment; nothing as long as only parts of the first one are here.
+    pub fn configured(&self) -> Option<Arc<Snapshot>> {
+        self.complete.load(Ordering::Acquire).then(|| self.load())
+    }
+
+    /// What [`World::publish`] puts in force from now on is a configuration.
+    pub fn complete(&self) {
+        self.complete.store(true, Ordering::Release);
     }
 
     /// Tells of every new generation.
@@ -196,13 +211,9 @@ impl World {
     }
 }
 
-impl Config for World {
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.load()
-    }
-
-    fn ask(&self, name: ResourceName) -> LocalBoxFuture<'_, ()> {
-        World::ask(self, name).map(|_| ()).boxed_local()
+impl Secrets for World {
+    fn secret(&self, name: &str) -> Lookup<Arc<Secret>> {
+        self.load().secret(name).cloned()
     }
 }
 
@@ -212,6 +223,10 @@ impl NameSource for World {
     }
 
     fn ask<'a>(&'a self, host: &'a str) -> BoxFuture<'a, ()> {
+        // Before the first configuration nobody can answer: the way to pilot itself may be asked for.
+        if self.configured().is_none() {
+            return std::future::ready(()).boxed();
+        }
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         World::ask(self, ResourceName::new(TypeUrl::NameTable, host)).map(|_| ()).boxed()
     }

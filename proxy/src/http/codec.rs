@@ -19,14 +19,13 @@ use proxy_model::http::manager::Codec;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::context::{Connection, HttpDeps, Stream, Usage};
+use super::context::{Connection, HttpDeps, LiveManager, Stream};
 use super::handler;
 use crate::observe::record::{Downstream, RequestLog, RequestRecord, UpstreamFacts};
 use crate::upstream::connection::LocalExecutor;
 use body::RequestBody;
 use guard::{Guard, GuardState};
 use proxy_model::flags::ResponseFlags;
-use proxy_model::http::manager::HttpConnectionManager;
 
 /// Envoy's default limits of a request's head.
 const HEADER_KIB: u32 = 60;
@@ -61,19 +60,19 @@ pub enum ConnEnd {
 pub async fn serve<S>(
     stream: S,
     http2: bool,
-    (downstream, manager): (Rc<Downstream>, Arc<HttpConnectionManager>),
+    (downstream, live): (Rc<Downstream>, LiveManager),
     deps: Rc<HttpDeps>,
     drain: impl Future<Output = ()>,
 ) -> ConnEnd
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let http2 = match manager.codec {
+    let connection = Connection::new(deps, downstream, live);
+    let http2 = match connection.manager.codec {
         Codec::Auto => http2,
         Codec::Http1 => false,
         Codec::Http2 => true,
     };
-    let connection = Rc::new(Connection { deps, downstream, manager, usage: Usage::default() });
     if http2 {
         serve_http2(stream, connection, drain).await
     } else {
@@ -265,6 +264,7 @@ async fn answer(
     mut request: Request<Incoming>,
     guard: Option<Arc<GuardState>>,
 ) -> Result<http::Response<body::ReplyBody>, body::Reset> {
+    let connection = connection.current();
     let usage = &connection.usage;
     usage.active.set(usage.active.get() + 1);
     usage.total.set(usage.total.get() + 1);

@@ -1,7 +1,7 @@
 //! What a request finds around it: its worker's parts, its connection, and its own state on the
 //! way through filters and router.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,10 +43,39 @@ pub struct Connection {
     pub deps: Rc<HttpDeps>,
     /// The client's connection.
     pub downstream: Rc<Downstream>,
-    /// How it is served.
+    /// How it is served, as of the request or of the connection's start.
     pub manager: Arc<HttpConnectionManager>,
     /// Requests under way and done.
-    pub usage: Usage,
+    pub usage: Rc<Usage>,
+    /// How it is served as of now.
+    pub live: LiveManager,
+}
+
+/// The manager of a filter chain, replaced when its configuration changes: requests on connections
+/// that are open already are under the newest one.
+pub type LiveManager = Rc<RefCell<Arc<HttpConnectionManager>>>;
+
+impl Connection {
+    /// A connection that begins.
+    pub fn new(deps: Rc<HttpDeps>, downstream: Rc<Downstream>, live: LiveManager) -> Rc<Self> {
+        let manager = Arc::clone(&live.borrow());
+        Rc::new(Self { deps, downstream, manager, usage: Rc::default(), live })
+    }
+
+    /// The same connection under the manager of the moment.
+    pub fn current(self: &Rc<Self>) -> Rc<Self> {
+        let manager = self.live.borrow();
+        if Arc::ptr_eq(&manager, &self.manager) {
+            return Rc::clone(self);
+        }
+        Rc::new(Self {
+            deps: Rc::clone(&self.deps),
+            downstream: Rc::clone(&self.downstream),
+            manager: Arc::clone(&manager),
+            usage: Rc::clone(&self.usage),
+            live: Rc::clone(&self.live),
+        })
+    }
 }
 
 /// How a connection is used.

@@ -1,5 +1,6 @@
 //! Bytes both ways between two connections: half-close, idle time-out, counters.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -40,7 +41,7 @@ pub async fn copy<D, U>(
     downstream: &mut D,
     upstream: &mut U,
     idle: Option<Duration>,
-    counts: &mut Counts,
+    counts: &Cell<Counts>,
 ) -> End
 where
     D: AsyncRead + AsyncWrite + Unpin,
@@ -49,12 +50,15 @@ where
     let (mut up, mut down) = (Direction::new(), Direction::new());
     let mut timer = idle.map(IdleTimer::new);
     poll_fn(|cx| {
-        let before = *counts;
-        let upwards = up.poll(cx, downstream, upstream, &mut counts.received);
+        let before = counts.get();
+        let mut now = before;
+        let upwards = up.poll(cx, downstream, upstream, &mut now.received);
+        counts.set(now);
         if let Poll::Ready(Err(broken)) = upwards {
             return Poll::Ready(broken.end(End::Downstream, End::Upstream));
         }
-        let downwards = down.poll(cx, upstream, downstream, &mut counts.sent);
+        let downwards = down.poll(cx, upstream, downstream, &mut now.sent);
+        counts.set(now);
         if let Poll::Ready(Err(broken)) = downwards {
             return Poll::Ready(broken.end(End::Upstream, End::Downstream));
         }
@@ -62,7 +66,7 @@ where
             return Poll::Ready(End::Finished);
         }
         match &mut timer {
-            Some(timer) => timer.poll(cx, *counts != before).map(|()| End::Idle),
+            Some(timer) => timer.poll(cx, now != before).map(|()| End::Idle),
             None => Poll::Pending,
         }
     })
@@ -209,7 +213,7 @@ mod tests {
     async fn each_direction_closes_on_its_own() {
         let (mut client, mut down) = duplex(64);
         let (mut up, mut server) = duplex(64);
-        let mut counts = Counts::default();
+        let counts = Cell::new(Counts::default());
         let client_side = async {
             client.write_all(&[b'q'; 100_000]).await.unwrap();
             client.shutdown().await.unwrap();
@@ -224,18 +228,18 @@ mod tests {
             server.shutdown().await.unwrap();
             asked.len()
         };
-        let copying = copy(&mut down, &mut up, Some(SECOND), &mut counts);
+        let copying = copy(&mut down, &mut up, Some(SECOND), &counts);
         let (end, answer, asked) = tokio::join!(copying, client_side, server_side);
         assert!(matches!(end, End::Finished), "{end:?}");
         assert_eq!((answer.as_slice(), asked), (&b"after the end"[..], 100_000));
-        assert_eq!(counts, Counts { received: 100_000, sent: 13 });
+        assert_eq!(counts.get(), Counts { received: 100_000, sent: 13 });
     }
 
     #[tokio::test(start_paused = true)]
     async fn idle_counts_from_the_last_byte() {
         let (mut client, mut down) = duplex(64);
         let (mut up, _server) = duplex(64);
-        let mut counts = Counts::default();
+        let counts = Cell::new(Counts::default());
         let begun = Instant::now();
         let talk = async {
             for _ in 0..3 {
@@ -245,12 +249,12 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let end = tokio::select! {
-            end = copy(&mut down, &mut up, Some(SECOND), &mut counts) => end,
+            end = copy(&mut down, &mut up, Some(SECOND), &counts) => end,
             () = talk => unreachable!(),
         };
         assert!(matches!(end, End::Idle), "{end:?}");
         assert_eq!(begun.elapsed(), SECOND * 9 / 4 + SECOND);
-        assert_eq!(counts.received, 3);
+        assert_eq!(counts.get().received, 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -259,7 +263,7 @@ mod tests {
         let (mut up, server) = duplex(64);
         drop(server);
         client.write_all(b"x").await.unwrap();
-        let end = copy(&mut down, &mut up, None, &mut Counts::default()).await;
+        let end = copy(&mut down, &mut up, None, &Cell::default()).await;
         assert!(matches!(end, End::Upstream(_)), "{end:?}");
     }
 }

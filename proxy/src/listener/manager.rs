@@ -25,7 +25,11 @@ pub struct Manager {
     workers: Workers,
     tasks: Tasks,
     bound: HashMap<Arc<str>, Bound>,
+    addresses: watch::Sender<Addresses>,
 }
+
+/// Where each listener listens.
+pub type Addresses = HashMap<Arc<str>, Vec<SocketAddr>>;
 
 struct Bound {
     socket_hash: u64,
@@ -48,7 +52,8 @@ pub struct BindError {
 impl Manager {
     /// Nothing is bound yet.
     pub fn new(sockets: SocketSource, workers: Workers, tasks: Tasks) -> Self {
-        Self { sockets, workers, tasks, bound: HashMap::new() }
+        let (bound, addresses) = (HashMap::new(), watch::Sender::default());
+        Self { sockets, workers, tasks, bound, addresses }
     }
 
     /// Makes the bound listeners those of `snapshot`. What could not be bound is told, and does
@@ -80,28 +85,39 @@ impl Manager {
                 Err(reason) => failures.push(BindError { listener: name.clone(), reason }),
             }
         }
+        let now = self.addresses();
+        self.addresses.send_if_modified(|addresses| {
+            let changed = *addresses != now;
+            *addresses = now;
+            changed
+        });
         failures
     }
 
-    /// Follows snapshots until everything has stopped. `first` is dropped once all listeners of a
-    /// snapshot are bound.
-    pub async fn follow<F>(
+    /// Follows snapshots until everything has stopped: `load` gives what is in force, nothing before
+    /// there is a configuration; `changes` tells that it is another. `first` is dropped once all
+    /// listeners of a snapshot are bound.
+    pub async fn follow(
         mut self,
-        load: impl Fn() -> Arc<Snapshot>,
-        mut changed: impl FnMut() -> F,
+        load: impl Fn() -> Option<Arc<Snapshot>>,
+        mut changes: watch::Receiver<u64>,
         first: impl Sized,
-    ) where
-        F: Future<Output = ()>,
-    {
+    ) {
         let mut first = Some(first);
         loop {
-            let snapshot = load();
-            let failures = self.apply(&snapshot).await;
+            changes.borrow_and_update();
+            let failures = match load() {
+                Some(snapshot) => {
+                    let failures = self.apply(&snapshot).await;
+                    if failures.is_empty() {
+                        first.take();
+                    }
+                    failures
+                }
+                None => Vec::new(),
+            };
             for failure in &failures {
                 warn!("{failure}");
-            }
-            if failures.is_empty() && snapshot.generation > 0 {
-                first.take();
             }
             let again = async {
                 match failures.is_empty() {
@@ -110,16 +126,21 @@ impl Manager {
                 }
             };
             tokio::select! {
-                () = changed() => {}
+                changed = changes.changed() => if changed.is_err() { return },
                 () = again => {}
             }
         }
     }
 
     /// Where each listener listens.
-    pub fn addresses(&self) -> HashMap<Arc<str>, Vec<SocketAddr>> {
+    pub fn addresses(&self) -> Addresses {
         let pair = |(name, bound): (&Arc<str>, &Bound)| (name.clone(), bound.addresses.clone());
         self.bound.iter().map(pair).collect()
+    }
+
+    /// Tells where each listener listens, now and after every change.
+    pub fn watch(&self) -> watch::Receiver<Addresses> {
+        self.addresses.subscribe()
     }
 
     fn bind(&self, listener: &Listener) -> Result<Bound, String> {

@@ -87,7 +87,7 @@ pub struct UpstreamDeps {
 }
 
 /// TLS with the certificates and roots that the process holds.
-pub struct KeystoreConnector(pub Keystore);
+pub struct KeystoreConnector(pub Arc<Keystore>);
 
 impl TlsConnector for KeystoreConnector {
     fn connect<'a>(

@@ -13,8 +13,8 @@ use mesh_api::type_url::TypeUrl;
 use mesh_rt::backoff::{Backoff, jitter};
 use mesh_rt::drain::DrainWatcher;
 use mesh_rt::readiness::BlockReady;
-use proxy_model::lookup::ResourceName;
-use proxy_model::snapshot::OnDemand;
+use proxy_model::lookup::{Lookup, ResourceName};
+use proxy_model::snapshot::{OnDemand, Snapshot};
 use proxy_model::stage::Stage;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -96,6 +96,8 @@ pub struct Driver {
     disk: Option<Disk>,
     token: Option<PathBuf>,
     first: Option<BlockReady>,
+    /// Whether the server, or the copy, has said which listeners there are.
+    listeners_came: bool,
     stage: Stage,
     reports: Reports,
     started: Instant,
@@ -113,6 +115,7 @@ impl Driver {
             disk,
             token,
             first: Some(first),
+            listeners_came: false,
             stage: Stage::default(),
             reports: Reports::default(),
             started: Instant::now(),
@@ -197,6 +200,7 @@ impl Driver {
         let versions = versions_of(&received.upserts);
         let now = self.started.elapsed();
         let type_url = received.type_url;
+        self.listeners_came |= type_url == TypeUrl::Listener;
         let applied = self.stage.apply(&type_url, received.upserts, &received.removed, now);
         for rejected in &applied.rejected {
             warn!("configuration refused: {rejected}");
@@ -237,11 +241,34 @@ impl Driver {
             self.stage.is_rejected(&resource).then_some(resource)
         };
         let hopeless: HashSet<_> = self.world.asked().into_iter().filter_map(rejected).collect();
-        if !snapshot.listeners.held.is_empty() {
-            self.first.take();
+        let complete = self.is_complete(&snapshot, &hopeless);
+        if complete {
+            self.world.complete();
         }
         self.world.hold(Held::of(&self.stage, self.started));
         self.world.publish(snapshot, hopeless);
+        if complete {
+            self.first.take();
+        }
+    }
+
+    /// Whether what is in force is what the first configuration needs: the listeners that every
+    /// sidecar has; or, where everything comes at once, whatever the server says there is.
+    fn is_complete(&self, snapshot: &Snapshot, hopeless: &HashSet<ResourceName>) -> bool {
+        if self.first.is_none() {
+            return true;
+        }
+        if !snapshot.mesh.by_name() {
+            return self.listeners_came;
+        }
+        // A copy does not say what there is not.
+        if self.protocol.identifier().is_none() {
+            return !snapshot.listeners.held.is_empty();
+        }
+        FIXED.iter().all(|name| match snapshot.listener(name) {
+            Lookup::Unknown(name) => hopeless.contains(&name),
+            Lookup::Found(_) | Lookup::Absent => true,
+        })
     }
 
     /// The configuration of the last run.
@@ -256,6 +283,7 @@ impl Driver {
         self.stage.set_on_demand(self.protocol.announced(&server));
         self.world.resume(copy.asked());
         for (type_url, upserts) in copy.upserts() {
+            self.listeners_came |= type_url == TypeUrl::Listener && !upserts.is_empty();
             self.stage.apply(&type_url, upserts, &[], Duration::ZERO);
         }
         info!("the configuration of the last run is in force until the discovery server answers");

@@ -172,7 +172,7 @@ impl Proxy {
         let served = serve(
             server,
             http2,
-            (Rc::clone(&self.downstream), Arc::clone(&self.manager)),
+            (Rc::clone(&self.downstream), Rc::new(RefCell::new(Arc::clone(&self.manager)))),
             Rc::clone(&self.deps),
             async move {
                 // A dropped sender is no drain.

@@ -14,7 +14,6 @@ use mesh_api::envoy::service::discovery::{DiscoveryRequest, DiscoveryResponse, R
 use mesh_api::lateen;
 use mesh_rt::readiness::Readiness;
 use mesh_rt::tasks::Tasks;
-use proxy_model::lookup::Lookup;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
@@ -161,7 +160,7 @@ async fn configuration_arrives_is_asked_for_and_survives_the_server() {
     let first = stream.next(&TypeUrl::Listener).await;
     assert_eq!(first.resource_names_subscribe, FIXED);
     assert!(!setup.readiness.is_ready());
-    stream.send(&TypeUrl::Listener, vec![listener("virtualOutbound")], &[]).await;
+    stream.send(&TypeUrl::Listener, vec![listener("virtualOutbound")], &["virtualInbound"]).await;
     setup.readiness.wait_ready().await;
     let ack = stream.next(&TypeUrl::Listener).await;
     assert!(ack.error_detail.is_none() && ack.response_nonce == "n");
@@ -207,7 +206,9 @@ async fn a_broken_stream_is_opened_again_and_what_is_held_stays() {
     let mut stream = setup.stream().await;
     stream.next(&TypeUrl::Listener).await;
     let broken = Resource { name: "bad".to_owned(), ..listener("other") };
-    stream.send(&TypeUrl::Listener, vec![listener("virtualOutbound"), broken], &[]).await;
+    stream
+        .send(&TypeUrl::Listener, vec![listener("virtualOutbound"), broken], &["virtualInbound"])
+        .await;
     let nack = stream.next(&TypeUrl::Listener).await.error_detail.unwrap();
     assert!(nack.message.starts_with("LDS bad: name: "), "{}", nack.message);
     setup.readiness.wait_ready().await;
