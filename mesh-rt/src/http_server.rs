@@ -1,4 +1,5 @@
-//! A bounded HTTP/1.1 server for admin pages, webhooks and samples: limits on everything, drain.
+//! A bounded HTTP/1.1 server, with TLS or without, for admin pages, webhooks and samples: limits on
+//! everything, drain.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,11 +14,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::tasks::Tasks;
+use crate::tls::Reloading;
+use crate::tls_stream::MaybeTls;
 
 /// How long to rest after accept fails, which it does when descriptors run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -31,7 +36,7 @@ pub struct HttpLimits {
     pub head_bytes: usize,
     /// Header fields of a request; more is answered 431.
     pub headers: usize,
-    /// How long a request head may take to arrive, and a connection may idle.
+    /// How long a TLS handshake and a request head may take, and a connection may idle.
     pub head_timeout: Duration,
     /// How long a request may be worked on; longer is answered 503.
     pub request_timeout: Duration,
@@ -77,12 +82,33 @@ impl HttpServer {
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let group = tasks.clone();
-        let accept = async move { self.accept(&group, listener, handler).await };
+        let accept = async move { self.accept(&group, listener, None, handler).await };
         let _detached = tasks.spawn_background("http accept", accept);
     }
 
-    async fn accept<H, F>(self, tasks: &Tasks, listener: TcpListener, handler: H)
-    where
+    /// As [`serve`](Self::serve), over TLS; each connection has the configuration of its moment.
+    pub fn serve_tls<H, F>(
+        self,
+        tasks: &Tasks,
+        listener: TcpListener,
+        tls: Reloading<ServerConfig>,
+        handler: H,
+    ) where
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
+        let group = tasks.clone();
+        let accept = async move { self.accept(&group, listener, Some(tls), handler).await };
+        let _detached = tasks.spawn_background("https accept", accept);
+    }
+
+    async fn accept<H, F>(
+        self,
+        tasks: &Tasks,
+        listener: TcpListener,
+        tls: Option<Reloading<ServerConfig>>,
+        handler: H,
+    ) where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
@@ -100,9 +126,14 @@ impl HttpServer {
                     continue;
                 }
             };
-            let connection = self.clone().connection(tasks.clone(), stream, peer, handler.clone());
+            let tls = tls.as_ref().map(Reloading::load);
+            let (server, group, handler) = (self.clone(), tasks.clone(), handler.clone());
             let task = async move {
-                connection.await;
+                match tokio::time::timeout(server.limits.head_timeout, secure(stream, tls)).await {
+                    Ok(Ok(stream)) => server.connection(group, stream, peer, handler).await,
+                    Ok(Err(error)) => debug!(server = server.name, %peer, "handshake: {error}"),
+                    Err(_late) => debug!(server = server.name, %peer, "handshake took too long"),
+                }
                 drop(slot);
             };
             let _detached = match self.at_drain {
@@ -112,13 +143,11 @@ impl HttpServer {
         }
     }
 
-    async fn connection<H, F>(self, tasks: Tasks, stream: TcpStream, peer: SocketAddr, handler: H)
+    async fn connection<H, F>(self, tasks: Tasks, stream: MaybeTls, peer: SocketAddr, handler: H)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        // Small replies must not wait for the peer's delayed acknowledgement.
-        let _best_effort = stream.set_nodelay(true);
         let timeout = self.limits.request_timeout;
         let service = service_fn(move |request| {
             let work = handler(request, peer);
@@ -146,6 +175,15 @@ impl HttpServer {
             debug!(server = self.name, %peer, "connection ended: {error}");
         }
     }
+}
+
+async fn secure(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> std::io::Result<MaybeTls> {
+    // Small replies must not wait for the peer's delayed acknowledgement.
+    let _best_effort = stream.set_nodelay(true);
+    Ok(match tls {
+        Some(tls) => MaybeTls::Tls(Box::new(TlsAcceptor::from(tls).accept(stream).await?.into())),
+        None => MaybeTls::Plain(stream),
+    })
 }
 
 async fn next_connection(
