@@ -31,6 +31,7 @@ mod overrides;
 mod probe;
 mod prometheus;
 mod restore;
+mod review;
 mod volume;
 mod workload;
 
@@ -42,6 +43,7 @@ pub use self::config::{Config, Policy};
 pub use self::decision::{Decision, SkipReason, decide};
 pub use self::error::{ConfigError, InjectError};
 use self::facts::Facts;
+pub use self::review::{PathError, Place, ReviewError, Reviewed, Verdict, refuse, review};
 pub use self::workload::Workload;
 
 /// The name of the injected proxy.

@@ -24,6 +24,8 @@ pub enum Decision {
 /// Why a pod is not injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SkipReason {
+    /// It is not being created.
+    NotCreated,
     /// It shares the node's network, which no proxy may capture.
     HostNetwork,
     /// Its namespace belongs to the platform.
@@ -41,6 +43,7 @@ pub enum SkipReason {
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotCreated => f.write_str("only pods that are created are injected"),
             Self::HostNetwork => f.write_str("the pod uses the node's network"),
             Self::IgnoredNamespace(name) => write!(f, "namespace {name} is never injected"),
             Self::NamespaceDisabled => {
