@@ -6,5 +6,6 @@
 pub mod ca_relay;
 pub mod debounce;
 pub mod metrics;
+pub mod webhook;
 pub mod world;
 pub mod xds;
