@@ -23,9 +23,6 @@ pub const KEY: &str = "root-cert.pem";
 /// Its label, which says that the control plane owns it.
 const LABEL: (&str, &str) = ("istio.io/config", "true");
 
-/// Namespaces of Kubernetes itself, which Istio leaves alone as well.
-const IGNORED: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
-
 /// How long to wait before namespaces that failed are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -50,7 +47,7 @@ impl Plan {
         let phase = namespace.status.as_ref().and_then(|status| status.phase.as_deref());
         let is_ending =
             phase == Some("Terminating") || namespace.metadata.deletion_timestamp.is_some();
-        if is_ending || IGNORED.contains(&name.as_str()) {
+        if is_ending {
             self.namespaces.remove(&name);
         } else {
             self.namespaces.insert(name);
