@@ -50,12 +50,11 @@ impl Applied {
 
 /// Parses the objects of a YAML stream; empty documents are passed over.
 pub fn parse(name: &str, yaml: &str) -> Result<Vec<DynamicObject>, Error> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)
+    let documents = local_model::yaml::documents(yaml)
         .map_err(|error| Error::Manifest(format!("{name} is not YAML: {error}")))?;
     documents
         .into_iter()
         .enumerate()
-        .filter(|(_, document)| !document.is_null())
         .map(|(index, document)| {
             let object: DynamicObject = serde_json::from_value(document).map_err(|error| {
                 Error::Manifest(format!("{name}: document {}: {error}", index + 1))

@@ -131,7 +131,7 @@ impl Charts {
 
 /// Reads a document of values: a mapping, or nothing.
 pub fn parse_values(name: &str, text: &str) -> Result<Value, Error> {
-    let value: Value = serde_saphyr::from_str(text)
+    let value = local_model::yaml::document(text)
         .map_err(|error| Error::Manifest(format!("{name} is not YAML: {error}")))?;
     match value {
         Value::Null => Ok(Value::Object(serde_json::Map::new())),

@@ -212,6 +212,12 @@ impl Operator {
     pub fn mesh_config(&self) -> Value {
         let mut mesh = self.spec.values.get("meshConfig").cloned().unwrap_or_else(|| json!({}));
         values::overlay(&mut mesh, &Value::Object(self.spec.mesh_config.clone()));
+        // `--set` makes texts of fractions, as Helm's does.
+        if let Some(share) = mesh.pointer_mut("/defaultConfig/tracing/sampling")
+            && let Some(number) = share.as_str().and_then(|text| text.parse::<f64>().ok())
+        {
+            *share = json!(number);
+        }
         mesh
     }
 
@@ -276,7 +282,9 @@ fn document(file: &str, text: &str) -> Result<(Option<String>, Value), Error> {
         #[serde(default)]
         spec: Option<Map<String, Value>>,
     }
-    let document: Document = serde_saphyr::from_str(text)
+    let document = local_model::yaml::document(text).map_err(|error| error.to_string());
+    let document: Document = document
+        .and_then(|value| serde_json::from_value(value).map_err(|error| error.to_string()))
         .map_err(|error| Error::Usage(format!("{file} is no IstioOperator document: {error}")))?;
     if document.kind != "IstioOperator"
         || !["", "install.istio.io/v1alpha1"].contains(&document.api_version.as_str())

@@ -37,7 +37,7 @@ pub fn over_defaults(defaults: &Value, user: &Value) -> Value {
                 }
             }
             for (key, value) in defaults {
-                if !user.contains_key(key) && !value.is_null() {
+                if !user.contains_key(key) {
                     merged.insert(key.clone(), value.clone());
                 }
             }
@@ -59,7 +59,7 @@ mod tests {
         let mut user = json!({"a": {"x": 3}, "list": [9]});
         overlay(&mut user, &json!({"a": {"y": null}, "gone": null, "new": {"k": "v"}}));
         let merged = over_defaults(&defaults, &user);
-        assert_eq!(merged, json!({"a": {"x": 3}, "list": [9], "new": {"k": "v"}}));
+        assert_eq!(merged, json!({"a": {"x": 3}, "list": [9], "n": null, "new": {"k": "v"}}));
     }
 
     #[test]

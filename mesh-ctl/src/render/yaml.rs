@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 
+use local_model::yaml::YamlError;
 use serde_json::{Map, Value};
 
 /// Reads one document; an empty one is null.
-pub fn read(text: &str) -> Result<Value, serde_saphyr::Error> {
-    if text.trim().is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_saphyr::from_str(text)
+pub fn read(text: &str) -> Result<Value, YamlError> {
+    local_model::yaml::document(text)
 }
 
 /// Writes a value as a block document that ends in a newline.

@@ -72,8 +72,8 @@ fn merged(args: &[Value], overwrite: bool) -> gotmpl::Result<Value> {
     Ok(Value::Map(Arc::new(result)))
 }
 
-/// As the library behind Sprig: empty values of `from` never overwrite, and without `overwrite`
-/// only empty values of `into` are filled.
+/// As the library behind Sprig: with `overwrite` all but nil overwrites; without it only empty
+/// values of `into` are filled.
 fn merge_into(
     into: &mut BTreeMap<Arc<str>, Value>,
     from: &BTreeMap<Arc<str>, Value>,
@@ -85,7 +85,7 @@ fn merge_into(
                 merge_into(Arc::make_mut(old), new, overwrite);
             }
             (Some(old), new) => {
-                if (overwrite && new.is_truthy()) || !old.is_truthy() {
+                if (overwrite && !matches!(new, Value::Nil)) || !old.is_truthy() {
                     *old = new.clone();
                 }
             }
