@@ -1,11 +1,17 @@
 //! `istio.v1.auth.IstioCertificateService` at pilot's port: requests that carry a token are handed
 //! on to the authority, which reviews the token itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::istio::ca::istio_certificate_service_client::IstioCertificateServiceClient;
 use mesh_api::istio::ca::istio_certificate_service_server::IstioCertificateService;
 use mesh_api::istio::ca::{IstioCertificateRequest, IstioCertificateResponse};
+use mesh_rt::grpc::{self, Target, TargetError};
+use mesh_rt::identity::LiveIdentity;
+use mesh_rt::tls::Reloading;
+use parking_lot::Mutex;
+use rustls::ClientConfig;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -15,23 +21,52 @@ use crate::xds::auth::bearer;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request handed on, and the largest answer.
-const MESSAGE_BYTES: usize = 256 * 1024;
+pub const MESSAGE_BYTES: usize = 256 * 1024;
+
+type Client = IstioCertificateServiceClient<Channel>;
 
 /// The relay.
 #[derive(Clone, Debug)]
 pub struct CaRelay {
-    client: IstioCertificateServiceClient<Channel>,
+    target: Target,
+    tls: Option<Reloading<ClientConfig>>,
+    live: LiveIdentity,
+    /// The client, and the generation of the identity it was dialled with.
+    client: Arc<Mutex<(u64, Client)>>,
 }
 
 impl CaRelay {
-    /// Hands on to the authority that `channel` leads to.
-    #[must_use]
-    pub fn new(channel: Channel) -> Self {
-        let client = IstioCertificateServiceClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES);
-        Self { client }
+    /// Hands on to the authority at `target`, over TLS if given. It dials anew whenever the
+    /// identity changes, because the authority refuses a connection whose certificate has expired.
+    ///
+    /// # Errors
+    /// When the target cannot be dialled at all.
+    pub fn following(
+        target: Target,
+        tls: Option<Reloading<ClientConfig>>,
+        live: LiveIdentity,
+    ) -> Result<Self, TargetError> {
+        let first = (live.generation(), client(&target, tls.clone())?);
+        Ok(Self { target, tls, live, client: Arc::new(Mutex::new(first)) })
     }
+
+    fn client(&self) -> Client {
+        let generation = self.live.generation();
+        let mut current = self.client.lock();
+        if current.0 != generation
+            && let Ok(client) = client(&self.target, self.tls.clone())
+        {
+            *current = (generation, client);
+        }
+        current.1.clone()
+    }
+}
+
+fn client(target: &Target, tls: Option<Reloading<ClientConfig>>) -> Result<Client, TargetError> {
+    let client = IstioCertificateServiceClient::new(grpc::channel(target, tls)?)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    Ok(client)
 }
 
 #[tonic::async_trait]
@@ -53,7 +88,7 @@ impl IstioCertificateService for CaRelay {
             }
         }
         onward.set_timeout(TIMEOUT);
-        let mut client = self.client.clone();
+        let mut client = self.client();
         let call = tokio::time::timeout(TIMEOUT, client.create_certificate(onward));
         match call.await {
             Ok(Ok(response)) => Ok(Response::new(response.into_inner())),
@@ -103,8 +138,12 @@ mod tests {
             let service = IstioCertificateServiceServer::new(Authority);
             mesh_rt::grpc::serve(&group, listener, None, service).await
         });
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        let relay = CaRelay::new(channel);
+        let target = Target {
+            authority: address.to_string(),
+            server_name: None,
+            connect_timeout: Duration::from_secs(5),
+        };
+        let relay = CaRelay::following(target, None, LiveIdentity::new()).unwrap();
         let ask = async |token: Option<&str>| {
             let message = IstioCertificateRequest { csr: "csr".to_owned(), ..Default::default() };
             let mut request = Request::new(message);

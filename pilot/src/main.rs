@@ -1,17 +1,22 @@
 //! `pilot`: from the command line to the process frame.
 
-mod app;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::Parser;
 use mesh_rt::process::{self, Component};
 use mesh_rt::settings::ProcessEnv;
+use pilot::app;
+use pilot::settings::PilotSettings;
 
 /// The discovery server.
 ///
-/// Settings come from the environment: ADMIN_ADDR, LOG_LEVEL, LOG_FORMAT, WORKER_THREADS,
+/// Settings come from the environment: POD_NAME, POD_NAMESPACE, SERVICE_ACCOUNT, REVISION,
+/// CLUSTER_ID, CLUSTER_DOMAIN, TRUST_DOMAIN, MESH_CONFIG_FILE, CA_ADDR, CA_TOKEN_FILE, CA_ROOT_FILE,
+/// PILOT_DEBOUNCE_AFTER, PILOT_DEBOUNCE_MAX, PILOT_PUSH_THROTTLE, PILOT_ENABLE_XDS_IDENTITY_CHECK,
+/// PILOT_SECURE_GRPC_ADDR, PILOT_GRPC_ADDR, PILOT_HTTPS_ADDR, PILOT_HTTP_ADDR,
+/// INJECTION_WEBHOOK_CONFIG_NAME, ENABLE_DEBUG_ON_HTTP, ENABLE_DEBUG_ENDPOINT_AUTH,
+/// DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES; and ADMIN_ADDR, LOG_LEVEL, LOG_FORMAT, WORKER_THREADS,
 /// TERMINATION_DRAIN_DURATION, OTEL_EXPORTER_OTLP_ENDPOINT.
 #[derive(Parser)]
 #[command(version)]
@@ -25,5 +30,5 @@ const COMPONENT: Component = Component {
 
 fn main() -> ExitCode {
     Args::parse();
-    process::run(COMPONENT, &ProcessEnv, |_settings| (), app::start)
+    process::run(COMPONENT, &ProcessEnv, PilotSettings::read, app::start)
 }

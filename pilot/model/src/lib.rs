@@ -6,6 +6,7 @@
 //! of them a [`change`] can touch.
 
 pub mod change;
+pub mod cidrs;
 pub mod class;
 pub mod config;
 pub mod generate;

@@ -1,16 +1,17 @@
 //! The world at one moment, indexed the way configuration asks about it. Never changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use mesh_api::crd::{DestinationRule, Gateway, Object, PeerAuthentication, VirtualService};
 use mesh_api::mesh_config::MeshConfig;
 use mesh_api::name::Hostname;
 use mesh_api::port::PortNumber;
 use mesh_api::selector::Labels;
 
-use crate::registry::kube::{Slice, created};
+use crate::registry::kube::{Node, Slice, created};
 use crate::registry::{Endpoint, Export, Locality, Service, Workload};
 use crate::store::{Held, Shard};
 
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub endpoints: BTreeMap<Hostname, Arc<Vec<Endpoint>>>,
     /// Pods by namespace and name.
     pub workloads: BTreeMap<(String, String), Arc<Workload>>,
+    /// The addresses that nodes give to their pods.
+    pub pod_cidrs: BTreeSet<IpNet>,
     /// Virtual services, oldest first.
     pub virtual_services: Vec<Arc<VirtualService>>,
     /// Destination rules, oldest first.
@@ -86,6 +89,7 @@ pub(crate) struct World {
     services: BTreeMap<Hostname, Arc<Service>>,
     endpoints: BTreeMap<Hostname, Vec<Endpoint>>,
     workloads: BTreeMap<(String, String), Arc<Workload>>,
+    pod_cidrs: BTreeSet<IpNet>,
     virtual_services: Vec<Arc<VirtualService>>,
     destination_rules: Vec<Arc<DestinationRule>>,
     gateways: Vec<Arc<Gateway>>,
@@ -101,6 +105,7 @@ impl World {
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            pod_cidrs: BTreeSet::new(),
             virtual_services: Vec::new(),
             destination_rules: Vec::new(),
             gateways: Vec::new(),
@@ -112,7 +117,7 @@ impl World {
     /// first and has the endpoints of all.
     pub(crate) fn add(&mut self, shard: &Shard) {
         let mut slices = Vec::new();
-        let mut nodes: BTreeMap<&str, &Locality> = BTreeMap::new();
+        let mut nodes: BTreeMap<&str, &Arc<Node>> = BTreeMap::new();
         let mut pods: BTreeMap<(&str, &str), &Arc<Workload>> = BTreeMap::new();
         let mut services: BTreeMap<(&str, &str), &Arc<Service>> = BTreeMap::new();
         for (key, held) in &shard.objects {
@@ -129,6 +134,7 @@ impl World {
                 }
                 Held::Node(o) => {
                     nodes.insert(&key.name, o);
+                    self.pod_cidrs.extend(&o.pod_cidrs);
                 }
                 Held::Namespace(o) => {
                     self.namespaces.entry(key.name.clone()).or_insert_with(|| o.clone());
@@ -149,7 +155,10 @@ impl World {
                 let pod = endpoint.pod.as_deref();
                 let pod = pod.and_then(|pod| pods.get(&(&*slice.namespace, pod)));
                 let node = endpoint.node.as_deref().and_then(|node| nodes.get(node));
-                (pod.map(|pod| Arc::clone(pod)), node.map(|n| (*n).clone()).unwrap_or_default())
+                (
+                    pod.map(|pod| Arc::clone(pod)),
+                    node.map(|n| n.locality.clone()).unwrap_or_default(),
+                )
             });
         }
     }
@@ -187,6 +196,7 @@ impl World {
             by_port,
             services: self.services,
             workloads: self.workloads,
+            pod_cidrs: self.pod_cidrs,
             virtual_services: self.virtual_services,
             destination_rules: self.destination_rules,
             gateways: self.gateways,

@@ -16,7 +16,7 @@ use mesh_api::mesh_config::{MeshConfig, effective};
 
 use crate::change::ChangeSet;
 use crate::key::{Kind, ResourceKey};
-use crate::registry::{Locality, Service, Workload, kube};
+use crate::registry::{Service, Workload, kube};
 use crate::snapshot::{Snapshot, World};
 
 /// An object of a kind that configuration is made from.
@@ -86,7 +86,7 @@ pub(crate) enum Held {
     Service(Arc<Service>),
     Slice(Arc<kube::Slice>),
     Workload(Arc<Workload>),
-    Node(Locality),
+    Node(Arc<kube::Node>),
     Namespace(mesh_api::selector::Labels),
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
@@ -213,7 +213,7 @@ impl Store {
                 Held::Slice(Arc::new(kube::slice(&o).map_err(|e| e.to_string())?))
             }
             Object::Pod(o) => Held::Workload(Arc::new(kube::workload(&o, cluster.as_str()))),
-            Object::Node(o) => Held::Node(kube::locality(&o)),
+            Object::Node(o) => Held::Node(Arc::new(kube::node(&o))),
             Object::Namespace(o) => Held::Namespace(o.metadata.labels.unwrap_or_default()),
             Object::VirtualService(mut o) => {
                 trim(&mut o.metadata);

@@ -1,21 +1,24 @@
 //! Who calls, and whether that is the proxy it says it is.
 
+use std::time::Duration;
+
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
-use mesh_api::spiffe::SpiffeId;
 use mesh_api::trust_domain::TrustDomains;
 use mesh_rt::grpc::PeerInfo;
+use mesh_rt::identity::spiffe_id;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tracing::{info, warn};
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::source::ProxyNode;
 
 /// The audience of tokens for the control plane.
 pub const AUDIENCE: &str = "istio-ca";
+
+/// How long a review may take.
+const REVIEW: Duration = Duration::from_secs(10);
 
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -54,19 +57,17 @@ impl Authenticator {
     ) -> Result<Option<Caller>, Status> {
         let Some(peer) = peer.filter(|peer| peer.is_tls) else { return Ok(None) };
         if let Some(leaf) = peer.certificates.first() {
-            return match spiffe_of(leaf) {
-                Some(id) if self.trust_domains.contains(&id.trust_domain) => Ok(Some(Caller {
+            return match spiffe_id(leaf) {
+                Ok(id) if self.trust_domains.contains(&id.trust_domain) => Ok(Some(Caller {
                     namespace: id.namespace.to_string(),
                     service_account: id.service_account.to_string(),
                 })),
-                Some(id) => Err(Status::unauthenticated(format!(
+                Ok(id) => Err(Status::unauthenticated(format!(
                     "the client certificate is of trust domain {:?}, which is not this mesh's {:?}",
                     id.trust_domain.as_str(),
                     self.trust_domains.primary.as_str(),
                 ))),
-                None => Err(Status::unauthenticated(
-                    "the client certificate has no URI of the form spiffe://<trust domain>/ns/<namespace>/sa/<service account>",
-                )),
+                Err(error) => Err(Status::unauthenticated(error.to_string())),
             };
         }
         let Some(token) = bearer(metadata) else {
@@ -109,7 +110,11 @@ impl Authenticator {
         Ok(())
     }
 
-    async fn review(&self, token: &str) -> Result<Caller, Status> {
+    /// The service account of a token with our audience.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` when it is not valid; `UNAVAILABLE` when that cannot be found out now.
+    pub async fn review(&self, token: &str) -> Result<Caller, Status> {
         let Some(client) = &self.tokens else {
             return Err(Status::unauthenticated("this server takes client certificates only"));
         };
@@ -121,10 +126,15 @@ impl Authenticator {
             ..TokenReview::default()
         };
         let api: Api<TokenReview> = Api::all(client.clone());
-        let reviewed = api.create(&PostParams::default(), &review).await.map_err(|error| {
-            warn!("token review: {error}");
+        let parameters = PostParams::default();
+        let failed = |reason: &dyn std::fmt::Display| {
+            warn!("token review: {reason}");
             Status::unavailable("the token could not be reviewed; try again")
-        })?;
+        };
+        let reviewed = tokio::time::timeout(REVIEW, api.create(&parameters, &review))
+            .await
+            .map_err(|elapsed| failed(&elapsed))?
+            .map_err(|error| failed(&error))?;
         let status = reviewed.status.unwrap_or_default();
         let fits = status.audiences.as_ref().is_some_and(|all| all.iter().any(|a| a == AUDIENCE));
         if status.authenticated != Some(true) || !fits {
@@ -138,20 +148,6 @@ impl Authenticator {
             Status::unauthenticated(format!("the token is of {user:?}, not of a service account"))
         })
     }
-}
-
-/// The SPIFFE id in a certificate that TLS has verified.
-#[must_use]
-pub fn spiffe_of(certificate: &[u8]) -> Option<SpiffeId> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let id = SpiffeId::parse(uris.next()?).ok()?;
-    // An SVID has exactly one URI.
-    uris.next().is_none().then_some(id)
 }
 
 /// The token of `authorization: Bearer`.

@@ -59,8 +59,10 @@ impl AdsServer {
         let context = self.context;
         let _detached = self.tasks.spawn_background("ads session", async move {
             let requests = request.into_inner();
+            let metrics = context.metrics.clone();
             let run = session::run::<W>(context, caller, address, requests, send.clone());
             if let Err(status) = Box::pin(run).await {
+                metrics.ended(&status);
                 // A client that does not read is not told either.
                 let _told = send.try_send(Err(status));
             }

@@ -92,7 +92,7 @@ pub async fn run<W: Wire>(
         .ok_or_else(|| Status::unavailable("the server has not read the cluster yet; try again"))?;
     let connection = context.connections.add(place.id(), peer, node.clone());
     let _connected = Connected { context: context.clone(), id: place.id() };
-    context.metrics.connected.inc();
+    context.metrics.connected();
     info!(node = %node.id, connection = place.id(), "connected");
     let on_demand = node.has_feature(ON_DEMAND_FEATURE) && !W::STATE_OF_THE_WORLD;
     let dialect = Dialect { on_demand, state_of_the_world: W::STATE_OF_THE_WORLD };
@@ -117,10 +117,12 @@ pub async fn run<W: Wire>(
                 return Err(Status::unavailable("this replica is shutting down; reconnect"));
             }
             (pending, permit) = place.next() => {
+                let began = Instant::now();
                 let outgoing = session.push(&pending);
                 drop(permit);
+                session.context.metrics.computed(began - pending.since, began.elapsed());
                 session.write(outgoing).await?;
-                session.context.metrics.convergence.observe(pending.since.elapsed().as_secs_f64());
+                session.context.metrics.converged(pending.since.elapsed());
             }
             request = next(&mut requests, rest) => match request? {
                 Some(request) => session.request(request).await?,
@@ -184,12 +186,14 @@ impl<W: Wire> Session<W> {
 
     async fn write(&mut self, outgoing: Vec<Outgoing>) -> Result<(), Status> {
         for response in outgoing {
-            self.context.metrics.pushed(&response.ty);
+            let bytes = response.resources.iter().map(|(item, _)| item.body.len()).sum();
+            self.context.metrics.pushed(&response.ty, bytes);
+            let began = Instant::now();
             let announce = !std::mem::replace(&mut self.announced, true);
             let control_plane = announce.then(|| self.control_plane());
             let message = W::response(response, control_plane);
             match timeout(WRITE, self.send.send(Ok(message))).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.context.metrics.sent(began.elapsed()),
                 Ok(Err(_closed)) => return Err(Status::cancelled("the client went away")),
                 Err(_elapsed) => {
                     self.context.metrics.write_timeout.inc();
@@ -224,7 +228,7 @@ struct Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         self.context.connections.remove(self.id);
-        self.context.metrics.connected.dec();
+        self.context.metrics.disconnected();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -206,8 +207,28 @@ fn owner(meta: &ObjectMeta, pod: &str, labels: &mesh_api::selector::Labels) -> S
     }
 }
 
-/// Where a Node is.
-pub fn locality(node: &core::Node) -> Locality {
+/// A node, as far as configuration depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Where it is.
+    pub locality: Locality,
+    /// The addresses its pods get.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+/// A Node.
+pub fn node(object: &core::Node) -> Node {
+    let spec = object.spec.as_ref();
+    let listed = spec.and_then(|spec| spec.pod_cidrs.as_ref()).into_iter().flatten();
+    let first = spec.and_then(|spec| spec.pod_cidr.as_ref());
+    let mut pod_cidrs: Vec<IpNet> =
+        listed.chain(first).filter_map(|cidr| cidr.parse().ok()).collect();
+    pod_cidrs.sort();
+    pod_cidrs.dedup();
+    Node { locality: locality(object), pod_cidrs }
+}
+
+fn locality(node: &core::Node) -> Locality {
     let all = node.metadata.labels.as_ref();
     let label = |key: &str| all.and_then(|all| all.get(key)).cloned().unwrap_or_default();
     Locality {
