@@ -25,6 +25,7 @@ use crate::kube::{self, kinds, watch};
 use crate::metrics::{self, IngestMetrics, XdsMetrics};
 use crate::services::{Relay, Services};
 use crate::settings::PilotSettings;
+use crate::webhook::{self, WebhookOptions};
 use crate::xds::auth::Authenticator;
 use crate::xds::push_queue::PushQueue;
 use crate::xds::server::AdsServer;
@@ -40,6 +41,8 @@ pub struct Listeners {
     pub secure: TcpListener,
     /// Discovery in clear.
     pub plaintext: Option<TcpListener>,
+    /// Webhooks.
+    pub webhooks: Option<TcpListener>,
     /// Readiness and debug pages.
     pub http: Option<TcpListener>,
 }
@@ -51,6 +54,7 @@ impl Listeners {
         Ok(Self {
             secure: listen(addresses.secure)?,
             plaintext: addresses.plaintext.map(listen).transpose()?,
+            webhooks: addresses.webhooks.map(listen).transpose()?,
             http: addresses.http.map(listen).transpose()?,
         })
     }
@@ -100,6 +104,14 @@ pub async fn start_with(
     let queue = PushQueue::new(settings.pushes_at_once(processors()));
     let generator = Arc::new(Generator::new());
     let known = watches(process, settings, &client, &queue, &generator);
+    if let Some(listener) = listeners.webhooks {
+        let options = WebhookOptions {
+            namespace: settings.namespace.to_string(),
+            revision: settings.revision_name().to_owned(),
+            mesh: known.mesh(),
+        };
+        webhook::start(process, listener, &live, client.clone(), options)?;
+    }
     let context = Arc::new(Context {
         queue,
         auth: Authenticator {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_api::key::ClusterId;
 use mesh_api::lateen::OnDemand;
-use mesh_api::mesh_config::OutboundTrafficMode;
+use mesh_api::mesh_config::{MeshConfig, OutboundTrafficMode};
 use mesh_rt::readiness::BlockReady;
 use parking_lot::Mutex;
 use pilot_model::change::ChangeSet;
@@ -14,7 +14,7 @@ use pilot_model::generate::Generator;
 use pilot_model::key::Kind;
 use pilot_model::snapshot::Snapshot;
 use pilot_model::store::{Event, Invalid, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -49,6 +49,7 @@ pub struct Known {
     store: Mutex<Store>,
     kinds: Mutex<BTreeMap<Kind, Standing>>,
     current: Mutex<Option<Arc<Snapshot>>>,
+    mesh: watch::Sender<Arc<MeshConfig>>,
 }
 
 impl Known {
@@ -65,6 +66,7 @@ impl Known {
             store: Mutex::new(Store::new(domain)),
             kinds: Mutex::new(kinds),
             current: Mutex::default(),
+            mesh: watch::Sender::default(),
         })
     }
 
@@ -78,6 +80,12 @@ impl Known {
     #[must_use]
     pub fn kinds(&self) -> BTreeMap<Kind, Standing> {
         self.kinds.lock().clone()
+    }
+
+    /// The mesh's settings, as they are published.
+    #[must_use]
+    pub fn mesh(&self) -> watch::Receiver<Arc<MeshConfig>> {
+        self.mesh.subscribe()
     }
 
     /// The world as it was last published.
@@ -165,6 +173,11 @@ impl Ingest {
         let snapshot = self.known.store.lock().snapshot();
         let on_demand = on_demand(&snapshot);
         *self.known.current.lock() = Some(snapshot.clone());
+        self.known.mesh.send_if_modified(|mesh| {
+            let differs = **mesh != *snapshot.mesh;
+            *mesh = snapshot.mesh.clone();
+            differs
+        });
         let world: Arc<dyn World> =
             Arc::new(MeshWorld::new(snapshot.clone(), self.generator.clone(), on_demand));
         self.metrics.published(&snapshot, changes, began - since, began.elapsed());

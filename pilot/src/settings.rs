@@ -70,9 +70,6 @@ pub struct PilotSettings {
     pub pushes: usize,
     /// `PILOT_ENABLE_XDS_IDENTITY_CHECK`: whether proxies must be who they say. true.
     pub check_node: bool,
-    /// `INJECTION_WEBHOOK_CONFIG_NAME`: the webhook whose certificate is kept current.
-    /// `istio-sidecar-injector[-<revision>]`.
-    pub webhook_config: String,
     /// Where it listens.
     pub addresses: Addresses,
     /// The debug pages.
@@ -94,10 +91,6 @@ impl PilotSettings {
         let namespace = named(settings, "POD_NAMESPACE", "istio-system", Namespace::parse);
         let revision = named(settings, "REVISION", "default", Revision::parse);
         let revision = revision.filter(|revision| revision.as_str() != "default");
-        let suffixed = |name: &str| match &revision {
-            Some(revision) => revision.suffixed(name),
-            None => name.to_owned(),
-        };
         let authority =
             namespace.as_ref().map_or_else(String::new, |n| format!("istio-ca.{n}.svc:15012"));
         let after = Quiet::default();
@@ -131,8 +124,6 @@ impl PilotSettings {
             quiet: after,
             pushes: settings.int("PILOT_PUSH_THROTTLE", 0, 0..=10_000),
             check_node: settings.bool("PILOT_ENABLE_XDS_IDENTITY_CHECK", true),
-            webhook_config: settings
-                .string("INJECTION_WEBHOOK_CONFIG_NAME", &suffixed("istio-sidecar-injector")),
             addresses: Addresses {
                 secure: secure.unwrap_or_else(|| any(15012)),
                 plaintext: settings.address("PILOT_GRPC_ADDR", None),
@@ -153,6 +144,12 @@ impl PilotSettings {
     #[must_use]
     pub fn suffixed(&self, name: &str) -> String {
         self.revision.as_ref().map_or_else(|| name.to_owned(), |revision| revision.suffixed(name))
+    }
+
+    /// The revision's name.
+    #[must_use]
+    pub fn revision_name(&self) -> &str {
+        self.revision.as_ref().map_or("default", Revision::as_str)
     }
 
     /// Pushes computed at the same time on a machine with that many processors.
@@ -243,10 +240,8 @@ mod tests {
         assert_eq!(read.addresses.plaintext, None);
         assert_eq!(read.quiet, Quiet::default());
         assert_eq!((read.pushes_at_once(4), read.pushes_at_once(64)), (35, 100));
-        assert_eq!(
-            (read.suffixed("istio"), read.webhook_config),
-            ("istio".to_owned(), "istio-sidecar-injector".to_owned())
-        );
+        assert_eq!(read.suffixed("istio"), "istio");
+        assert_eq!(read.revision_name(), "default");
         let id = "spiffe://cluster.local/ns/istio-system/sa/istiod";
         let read = PilotSettings::read(&settings);
         assert_eq!(read.spiffe(&TrustDomains::default()).to_string(), id);
@@ -266,7 +261,6 @@ mod tests {
         let read = PilotSettings::read(&settings);
         assert!(settings.finish().is_ok());
         assert_eq!(read.suffixed("istio"), "istio-canary");
-        assert_eq!(read.webhook_config, "istio-sidecar-injector-canary");
         assert_eq!(read.pushes_at_once(4), 7);
         assert_eq!(read.quiet.after, Duration::from_secs(1));
         assert_eq!(read.addresses.plaintext.map(|address| address.port()), Some(15010));
