@@ -281,7 +281,7 @@ impl Trail {
                     target.endpoints.push((endpoint.address.to_string(), transport.to_owned()));
                 }
                 if target.endpoints.is_empty() {
-                    target.problem = Some(format!("{} has no endpoint", set.name));
+                    target.problem = Some(format!("{} has no endpoint", cluster.name));
                 }
             }
             Lookup::Unknown(name) => target.problem = Some(format!("{name} is not known yet")),

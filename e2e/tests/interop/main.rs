@@ -1,0 +1,7 @@
+//! Pilot's configuration and those who must understand it: our proxy and Envoy.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod compiled;
+mod dialects;
+mod world;
