@@ -13,10 +13,10 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use mesh_api::bootstrap::Bootstrap;
 use mesh_rt::admin::{Admin, AdminReply, AdminRequest};
@@ -75,8 +75,11 @@ impl std::ops::Deref for Pages {
     }
 }
 
+/// Composes a page.
+type Page = fn(&Pages, &AdminRequest) -> AdminReply;
+
 /// Pages that only read, with what they say.
-const READING: [(&str, fn(&Pages, &AdminRequest) -> AdminReply, &str); 9] = [
+const READING: [(&str, Page, &str); 9] = [
     ("/certs", certs::page, "certificates and roots in use"),
     ("/clusters", clusters::page, "clusters and their endpoints (?format=json)"),
     (
@@ -93,7 +96,7 @@ const READING: [(&str, fn(&Pages, &AdminRequest) -> AdminReply, &str); 9] = [
 ];
 
 /// Pages that change something, with what they do.
-const CHANGING: [(&str, fn(&Pages, &AdminRequest) -> AdminReply, &str); 6] = [
+const CHANGING: [(&str, Page, &str); 6] = [
     ("/drain_listeners", lifecycle::drain, "drains all listeners (POST)"),
     ("/healthcheck/fail", lifecycle::fail, "makes the proxy unready (POST)"),
     ("/healthcheck/ok", lifecycle::ok, "takes that back (POST)"),
@@ -147,11 +150,8 @@ impl Pages {
     /// Composes a page on a blocking thread: dumps of large meshes take a while.
     fn off_thread(
         &self,
-        page: fn(&Self, &AdminRequest) -> AdminReply,
-    ) -> impl Fn(AdminRequest) -> std::pin::Pin<Box<dyn Future<Output = AdminReply> + Send>>
-    + Send
-    + Sync
-    + 'static {
+        page: Page,
+    ) -> impl Fn(AdminRequest) -> BoxFuture<'static, AdminReply> + Send + Sync + 'static {
         let pages = self.clone();
         move |request| {
             let pages = pages.clone();

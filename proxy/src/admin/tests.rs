@@ -118,8 +118,6 @@ async fn read(reply: AdminReply) -> (u16, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-type Page = fn(&Pages, &AdminRequest) -> AdminReply;
-
 async fn get(pages: &Pages, page: Page, query: &str) -> (u16, String) {
     read(page(pages, &ask(query))).await
 }
