@@ -21,7 +21,7 @@ pub enum Command {
     /// Run a Kubernetes-compatible development cluster on this machine.
     #[command(subcommand)]
     Local(local::Command),
-    /// Start a local cluster with Bookinfo and print the product page's URL.
+    /// Start a local cluster with the mesh and Bookinfo, and print the product page's URL.
     Demo(demo::Args),
     /// Add the sidecar to the workloads of manifests, without the injection webhook.
     KubeInject(kube_inject::Args),

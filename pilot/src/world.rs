@@ -36,9 +36,7 @@ impl MeshWorld {
         Self { snapshot, generator, on_demand, sets: Arc::default() }
     }
 
-    /// A connected proxy as configuration sees it.
-    #[must_use]
-    pub fn proxy(node: &ProxyNode) -> Proxy {
+    fn proxy(node: &ProxyNode) -> Proxy {
         Proxy::new(node.id.clone(), node.metadata.clone(), &node.features, &node.extensions)
     }
 }

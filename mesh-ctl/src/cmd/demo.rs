@@ -1,26 +1,32 @@
-//! `meshctl demo`: a cluster with Bookinfo, ready to look at.
+//! `meshctl demo`: a cluster with the mesh and Bookinfo in it, ready to look at.
 
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use mesh_api::labels;
 use mesh_local::instance::{self, Paths};
 use tokio::net::TcpStream;
 
+use super::install::Printed;
 use super::local::{Which, up};
+use crate::chart::Charts;
 use crate::error::Error;
-use crate::{apply, kubeconfig, output, wait};
+use crate::install::operator::{Operator, Request};
+use crate::{apply, install, kubeconfig, output, wait};
 
 /// The sample as its users apply it.
 const BOOKINFO: &str = include_str!("../../../samples/bookinfo/platform/kube/bookinfo.yaml");
-/// A way in from this machine.
-const NODE_PORT: &str =
-    include_str!("../../../samples/bookinfo/platform/kube/productpage-nodeport.yaml");
-/// The Service of [`NODE_PORT`].
-const NODE_PORT_SERVICE: &str = "productpage-nodeport";
+/// Its way in: the mesh's ingress gateway.
+const GATEWAY: &str = include_str!("../../../samples/bookinfo/networking/bookinfo-gateway.yaml");
+/// The Service that the gateway's pods are behind, and its port for pages.
+const INGRESS: (&str, &str) = ("istio-ingressgateway", "http2");
+/// How the mesh is installed.
+const PROFILE: &str = "profile=demo";
 
 /// Where the demo runs.
 const NAMESPACE: &str = "default";
@@ -66,9 +72,11 @@ fn start(paths: &Paths) -> Result<(), Error> {
     up::ensure_running(paths, None)?;
     let url = super::block_on(async {
         let client = kubeconfig::client(&paths.kubeconfig()).await?;
+        output::progress("Installing the mesh");
+        let namespace = install_mesh(&client).await?;
         output::progress("Deploying Bookinfo");
         deploy(&client).await?;
-        first_page(&client).await
+        first_page(&client, &namespace).await
     })?;
     output::progress(&format!("Ready after {:.1} s", began.elapsed().as_secs_f64()));
     output::line(&format!(
@@ -79,9 +87,27 @@ fn start(paths: &Paths) -> Result<(), Error> {
     Ok(())
 }
 
+/// Installs the mesh and returns its namespace.
+async fn install_mesh(client: &Client) -> Result<String, Error> {
+    let charts = Charts::embedded();
+    let request = Request { sets: vec![PROFILE.to_owned()], ..Request::default() };
+    let operator = Operator::new(&charts, &request)?;
+    let namespace = operator.namespace().to_owned();
+    let options = install::Options { charts, operator, patience: PATIENCE, dry_run: false };
+    Box::pin(install::install(client, &options, &mut Printed)).await?;
+    Ok(namespace)
+}
+
+/// Bookinfo with sidecars, behind the gateway.
 async fn deploy(client: &Client) -> Result<(), Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let injected = serde_json::json!({"metadata": {"labels": {labels::INJECTION: "enabled"}}});
+    namespaces
+        .patch(NAMESPACE, &PatchParams::default(), &Patch::Merge(injected))
+        .await
+        .map_err(|error| Error::api(format!("label namespace/{NAMESPACE}"), error))?;
     let mut objects = apply::parse("bookinfo.yaml", BOOKINFO)?;
-    objects.extend(apply::parse("productpage-nodeport.yaml", NODE_PORT)?);
+    objects.extend(apply::parse("bookinfo-gateway.yaml", GATEWAY)?);
     apply::apply(client, NAMESPACE, &objects, |_, _| {}).await?;
     wait::deployments(client, NAMESPACE, PATIENCE, |name| {
         output::progress(&format!("  ✓ {name}"));
@@ -90,8 +116,8 @@ async fn deploy(client: &Client) -> Result<(), Error> {
 }
 
 /// Asks for the product page until it answers, and returns its URL.
-async fn first_page(client: &Client) -> Result<String, Error> {
-    let port = node_port(client).await?;
+async fn first_page(client: &Client, namespace: &str) -> Result<String, Error> {
+    let port = node_port(client, namespace).await?;
     let url = format!("http://127.0.0.1:{port}/productpage");
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -106,15 +132,15 @@ async fn first_page(client: &Client) -> Result<String, Error> {
     }
 }
 
-async fn node_port(client: &Client) -> Result<u16, Error> {
-    let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
-    let what = format!("service/{NODE_PORT_SERVICE}");
-    let service =
-        services.get(NODE_PORT_SERVICE).await.map_err(|error| Error::api(&what, error))?;
+async fn node_port(client: &Client, namespace: &str) -> Result<u16, Error> {
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let (name, wanted) = INGRESS;
+    let what = format!("service/{name}");
+    let service = services.get(name).await.map_err(|error| Error::api(&what, error))?;
     let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
-    let port = ports.first().and_then(|port| port.node_port);
-    port.and_then(|port| u16::try_from(port).ok())
-        .ok_or_else(|| Error::Failed(format!("{what} has no node port")))
+    let port = ports.iter().find(|port| port.name.as_deref() == Some(wanted));
+    port.and_then(|port| u16::try_from(port.node_port?).ok())
+        .ok_or_else(|| Error::Failed(format!("{what} has no node port named {wanted}")))
 }
 
 async fn status_of(port: u16) -> Result<u16, Box<dyn std::error::Error>> {
