@@ -259,7 +259,7 @@ impl Driver {
             return true;
         }
         if !snapshot.mesh.by_name() {
-            return self.listeners_came;
+            return self.listeners_came && self.stage.next_timeout().is_none();
         }
         // A copy does not say what there is not.
         if self.protocol.identifier().is_none() {

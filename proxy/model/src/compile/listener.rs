@@ -64,7 +64,11 @@ pub fn listener(
         additional_addresses: additional,
         bind: binds(value),
         use_original_dst: units::is_true(value.use_original_dst.as_ref()),
-        original_dst: found.original_dst,
+        // As in Envoy, handing over by the original destination restores it first.
+        original_dst: match units::is_true(value.use_original_dst.as_ref()) {
+            true => OriginalDst::Redirected,
+            false => found.original_dst,
+        },
         direction: match value.traffic_direction() {
             PbDirection::Unspecified => TrafficDirection::Unspecified,
             PbDirection::Inbound => TrafficDirection::Inbound,

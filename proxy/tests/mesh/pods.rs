@@ -1,0 +1,289 @@
+//! Pods of the test: applications on the loopback, proxies beside them, and clients that are
+//! captured without capture: the address of the proxy's socket says where they wanted to go.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream as StdStream};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use mesh_rt::identity::{
+    CsrSubject, Issued, KeyAlgorithm, KeyAndCsr, LiveIdentity, TrustBundle, WorkloadCert,
+};
+use mesh_rt::process::{Component, Process};
+use mesh_rt::tasks::Tasks;
+use mesh_test::ca::{Leaf, TestCa};
+use parking_lot::Mutex;
+use proxy::app::{self, Outside, Running};
+use proxy::listener::orig_dst::OriginalDst;
+use proxy::observe::record::{ConnectionRecord, RequestRecord, Sink};
+use proxy::settings::ProxySettings;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const COMPONENT: Component = Component { name: "proxy", metrics_prefix: "proxy", admin: None };
+/// How long anything of a test may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A pod without its proxy.
+pub(crate) struct App {
+    pub(crate) http: SocketAddr,
+    pub(crate) tcp: SocketAddr,
+}
+
+impl App {
+    /// An HTTP server that answers with the head it got, and a TCP server that answers with the
+    /// bytes it got.
+    pub(crate) async fn start(tasks: &Tasks, ip: Ipv4Addr) -> Self {
+        let http = TcpListener::bind((ip, 0)).await.unwrap();
+        let tcp = TcpListener::bind((ip, 0)).await.unwrap();
+        let (at_http, at_tcp) = (http.local_addr().unwrap(), tcp.local_addr().unwrap());
+        let own = tasks.clone();
+        tasks.spawn_background("http app", async move {
+            loop {
+                let (stream, _) = http.accept().await.unwrap();
+                own.spawn_background("http connection", echo_heads(stream));
+            }
+        });
+        let own = tasks.clone();
+        tasks.spawn_background("tcp app", async move {
+            loop {
+                let (mut stream, _) = tcp.accept().await.unwrap();
+                own.spawn_background("tcp connection", async move {
+                    let (mut read, mut write) = stream.split();
+                    let _ended = tokio::io::copy(&mut read, &mut write).await;
+                });
+            }
+        });
+        Self { http: at_http, tcp: at_tcp }
+    }
+}
+
+async fn echo_heads(mut stream: TcpStream) -> Option<()> {
+    let mut held = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(end) = held.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if stream.read_buf(&mut held).await.ok()? == 0 {
+                return None;
+            }
+        };
+        let head: Vec<u8> = held.drain(..end).collect();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
+        stream.write_all(answer.as_bytes()).await.ok()?;
+        stream.write_all(&head).await.ok()?;
+    }
+}
+
+/// Tells by the address that a client connected to where it wanted to go.
+#[derive(Default)]
+struct ByLocal(Mutex<HashMap<IpAddr, SocketAddr>>);
+
+impl OriginalDst for ByLocal {
+    fn original_dst(&self, stream: &StdStream) -> Option<SocketAddr> {
+        self.0.lock().get(&stream.local_addr().ok()?.ip()).copied()
+    }
+}
+
+/// Lines about what was recorded.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Sink for Lines {
+    fn request(&self, record: &RequestRecord) {
+        let mut flags = String::new();
+        record.flags.write_short(&mut flags);
+        let cluster = record.upstream.cluster_name.as_deref().unwrap_or("-");
+        let line =
+            format!("{} {} {flags} {} {cluster}", record.path, record.status, record.details);
+        self.0.lock().push(line);
+    }
+
+    fn connection(&self, record: &ConnectionRecord) {
+        let mut flags = String::new();
+        record.flags.write_short(&mut flags);
+        let cluster = record.upstream.cluster_name.as_deref().unwrap_or("-");
+        let (up, down) = (record.bytes_received, record.bytes_sent);
+        let line = format!("tcp {up} {down} {flags} {} {cluster}", record.termination);
+        self.0.lock().push(line);
+    }
+}
+
+/// A pod's proxy.
+pub(crate) struct Sidecar {
+    pub(crate) running: Running,
+    pub(crate) process: Process,
+    captured: Arc<ByLocal>,
+    lines: Lines,
+}
+
+/// Who a proxy is and where it finds its configuration.
+pub(crate) struct Who<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) app: &'a str,
+    pub(crate) pilot: SocketAddr,
+    pub(crate) on_demand: bool,
+    pub(crate) data: &'a Path,
+}
+
+impl Sidecar {
+    pub(crate) async fn start(who: &Who<'_>, ca: &TestCa) -> Self {
+        let process = Process::detached(COMPONENT);
+        let bootstrap = serde_json::json!({
+            "node": {
+                "id": who.id,
+                "cluster": format!("{}.default", who.app),
+                "metadata": {
+                    "NAMESPACE": "default", "WORKLOAD_NAME": format!("{}-v1", who.app),
+                    "LABELS": { "app": who.app, "version": "v1", "istio": who.app },
+                },
+            },
+            "discovery": {
+                "address": who.pilot.to_string(), "plaintext": true, "delta": true,
+                "onDemand": who.on_demand,
+            },
+            "drain": { "duration": "1s", "termination": "5s", "minimum": "1s" },
+        });
+        let settings = ProxySettings {
+            bootstrap: serde_json::from_value(bootstrap).unwrap(),
+            workers: 2,
+            data_dir: who.data.to_owned(),
+            resolv_conf: "/etc/resolv.conf".into(),
+        };
+        let (captured, lines) = (Arc::new(ByLocal::default()), Lines::default());
+        let sink = lines.clone();
+        let outside = Outside {
+            original_dst: captured.clone(),
+            sinks: Arc::new(move |_| Rc::new(sink.clone())),
+        };
+        let live = identity(ca, &format!("spiffe://cluster.local/ns/default/sa/{}", who.app));
+        let running = app::run(&process, &settings, live, outside).await.unwrap();
+        Self { running, process, captured, lines }
+    }
+
+    pub(crate) async fn ready(&self) {
+        let ready = self.process.readiness.wait_ready();
+        if tokio::time::timeout(PATIENCE, ready).await.is_err() {
+            panic!("not ready: {:?}", self.process.readiness.pending());
+        }
+    }
+
+    /// Where a listener listens.
+    pub(crate) fn listens(&self, listener: &str) -> u16 {
+        let addresses = self.running.addresses.borrow();
+        let found = addresses.get(listener).and_then(|found| found.first());
+        found.unwrap_or_else(|| panic!("{listener}: {addresses:?}")).port()
+    }
+
+    /// An address of a listener, connections to which wanted to go to `destination`.
+    pub(crate) fn captures(&self, listener: &str, destination: SocketAddr) -> SocketAddr {
+        let mut captured = self.captured.0.lock();
+        let known = captured.iter().find(|(_, to)| **to == destination).map(|(ip, _)| *ip);
+        let ip = known.unwrap_or_else(|| {
+            let number = u8::try_from(captured.len() + 1).unwrap();
+            IpAddr::from([127, 1, 0, number])
+        });
+        captured.insert(ip, destination);
+        SocketAddr::new(ip, self.listens(listener))
+    }
+
+    /// An HTTP/1.1 connection of the application to `destination`.
+    pub(crate) async fn http(&self, destination: &str) -> Client {
+        let at = self.captures("virtualOutbound", destination.parse().unwrap());
+        Client::connect(&self.process.tasks, at).await
+    }
+
+    /// What an exchange of bytes with `destination` gives.
+    pub(crate) async fn tcp(&self, destination: &str, text: &str) -> String {
+        let at = self.captures("virtualOutbound", destination.parse().unwrap());
+        talk(at, text).await
+    }
+
+    /// Waits for a record that has `part` in its line.
+    pub(crate) async fn recorded(&self, part: &str) -> String {
+        let lines = Arc::clone(&self.lines.0);
+        let part = part.to_owned();
+        let look = move || {
+            mesh_test::eventually("the record", PATIENCE, || {
+                let lines = lines.lock();
+                let found = lines.iter().find(|line| line.contains(&part)).cloned();
+                found.ok_or_else(|| format!("{part:?} in {lines:#?}"))
+            })
+        };
+        mesh_rt::tasks::spawn_blocking("look", look).await.unwrap()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.process.tasks.trigger().force();
+    }
+}
+
+/// Sends bytes, and reads until the other end closes.
+pub(crate) async fn talk(at: SocketAddr, text: &str) -> String {
+    let talking = async {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let _refused = stream.shutdown().await;
+        let mut answer = Vec::new();
+        // A reset is an end as well.
+        let _reset = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    tokio::time::timeout(PATIENCE, talking).await.unwrap()
+}
+
+/// An HTTP/1.1 client on one connection.
+pub(crate) struct Client(SendRequest<Empty<Bytes>>);
+
+impl Client {
+    pub(crate) async fn connect(tasks: &Tasks, at: SocketAddr) -> Self {
+        let stream = TcpStream::connect(at).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tasks.spawn_background("client", connection);
+        Self(sender)
+    }
+
+    /// Status, whether the connection goes on, and body of a GET.
+    pub(crate) async fn get(&mut self, host: &str, path: &str) -> (u16, String) {
+        let response = self.response(host, path).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    pub(crate) async fn response(
+        &mut self,
+        host: &str,
+        path: &str,
+    ) -> Response<hyper::body::Incoming> {
+        let request = Request::get(path).header("host", host).body(Empty::new()).unwrap();
+        let exchange = async {
+            self.0.ready().await.unwrap();
+            self.0.send_request(request).await.unwrap()
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.unwrap()
+    }
+}
+
+fn identity(ca: &TestCa, spiffe: &str) -> LiveIdentity {
+    mesh_rt::crypto::install();
+    let id: mesh_api::spiffe::SpiffeId = spiffe.parse().unwrap();
+    let subject = CsrSubject { spiffe: id.clone(), algorithm: KeyAlgorithm::default() };
+    let key = KeyAndCsr::generate(&subject).unwrap();
+    let chain_pem = ca.sign(key.csr_pem(), &Leaf::spiffe(spiffe)).unwrap();
+    let trust = TrustBundle::from_pem(ca.root_pem().as_bytes()).unwrap();
+    let (issued, now) = (Issued { chain_pem }, std::time::SystemTime::now());
+    let certificate =
+        WorkloadCert::check(&issued, key.into_key(), &id, trust.certificates(), now).unwrap();
+    let live = LiveIdentity::new();
+    live.publish(certificate, trust);
+    live
+}
