@@ -1,6 +1,8 @@
 //! Two proxies in one process under the configuration that pilot generates: client → proxy → mTLS
 //! → proxy → application, on the loopback and without capture.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may give up like the test")]
+
 mod pilot;
 mod pods;
 

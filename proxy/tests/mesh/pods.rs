@@ -204,7 +204,7 @@ impl Sidecar {
     /// What an exchange of bytes with `destination` gives.
     pub(crate) async fn tcp(&self, destination: &str, text: &str) -> String {
         let at = self.captures("virtualOutbound", destination.parse().unwrap());
-        talk(at, text).await
+        exchange(at, text, true).await
     }
 
     /// Waits for a record that has `part` in its line.
@@ -228,10 +228,16 @@ impl Sidecar {
 
 /// Sends bytes, and reads until the other end closes.
 pub(crate) async fn talk(at: SocketAddr, text: &str) -> String {
+    exchange(at, text, false).await
+}
+
+async fn exchange(at: SocketAddr, text: &str, then_end: bool) -> String {
     let talking = async {
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
-        let _refused = stream.shutdown().await;
+        if then_end {
+            let _refused = stream.shutdown().await;
+        }
         let mut answer = Vec::new();
         // A reset is an end as well.
         let _reset = stream.read_to_end(&mut answer).await;
