@@ -5,8 +5,8 @@ mod pilot;
 mod server;
 
 pub use clusters::{
-    ClusterStatus, Clusters, EnvoyAddress, HostHealth, HostStatus, ListenerStatus, Listeners,
-    SimpleMetric, SocketAddress,
+    ClusterStatus, Clusters, EnvoyAddress, EnvoyLocality, HostHealth, HostStatus, ListenerStatus,
+    Listeners, Pipe, SimpleMetric, SocketAddress,
 };
 pub use pilot::{SyncStatus, TypeSync};
 pub use server::{

@@ -1,7 +1,7 @@
 //! The admin server: health, metrics, logging, drain and whatever routes a binary adds.
 //!
-//! It listens on loopback and has no authentication, so it refuses what a web page of another
-//! origin could make a browser send.
+//! It has no authentication: it may be read from everywhere it listens, but only this host may
+//! change anything, and it refuses what a web page of another origin could make a browser send.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -54,9 +54,17 @@ pub struct AdminRequest {
     pub headers: HeaderMap,
     /// The whole body, at most 1 MiB.
     pub body: Bytes,
+    /// Who asks.
+    pub peer: SocketAddr,
 }
 
 impl AdminRequest {
+    /// Whether it comes from this host or pod, as a forwarded port does.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        is_local(self.peer)
+    }
+
     /// The first value of `name` in the query, percent-decoded; empty when it has no `=`.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<String> {
@@ -141,15 +149,15 @@ impl Admin {
     /// Serves until everything has stopped; also while draining.
     pub fn serve(self, tasks: &Tasks, listener: TcpListener) {
         let table = Arc::new(self);
-        let handler = move |request: Request<Incoming>, _peer: SocketAddr| {
+        let handler = move |request: Request<Incoming>, peer: SocketAddr| {
             let table = table.clone();
-            async move { table.answer(request).await }
+            async move { table.answer(request, peer).await }
         };
         let server = HttpServer { name: "admin", limits: LIMITS, at_drain: AtDrain::KeepServing };
         server.serve(tasks, listener, handler);
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> AdminReply {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> AdminReply {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let Some(methods) = self.find(path) else {
@@ -167,6 +175,9 @@ impl Admin {
         if method != Method::GET && is_cross_origin(&head.headers) {
             return text(StatusCode::FORBIDDEN, "refused: sent by a page of another origin\n");
         }
+        if method != Method::GET && !is_local(peer) {
+            return text(StatusCode::FORBIDDEN, "refused: only this host may do that\n");
+        }
         let body = match read_body(body, BODY_BYTES).await {
             Ok(body) => body,
             Err(error) => return text(error.status(), format!("{error}\n")),
@@ -177,6 +188,7 @@ impl Admin {
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: head.headers,
             body,
+            peer,
         };
         handler(request).await
     }
@@ -210,6 +222,10 @@ fn method_not_allowed(methods: &BTreeMap<String, Handler>) -> AdminReply {
         answer.headers_mut().insert(ALLOW, value);
     }
     answer
+}
+
+fn is_local(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
 }
 
 /// Whether a browser says that the request comes from another site's page.

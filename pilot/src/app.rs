@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::ca_relay::{self, CaRelay};
+use crate::debug::{self, Debug};
 use crate::ingest::{self, Ingest, Known};
 use crate::kube::{self, kinds, watch};
 use crate::metrics::{self, IngestMetrics, XdsMetrics};
@@ -125,6 +126,14 @@ pub async fn start_with(
         epoch: epoch(),
         drain: process.tasks.drain().clone(),
     });
+    let debug = Debug {
+        settings: settings.debug.clone(),
+        namespace: settings.namespace.to_string(),
+        known: known.clone(),
+        context: context.clone(),
+        generator,
+    };
+    let admin = debug::routes(admin, debug);
     let discovery = AdsServer::new(context.clone(), process.tasks.clone());
     let certificates = Some(relay(settings, &live)?);
     let services = Services { discovery: discovery.clone(), certificates };

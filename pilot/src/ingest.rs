@@ -41,6 +41,17 @@ pub enum Standing {
     Failing(String),
 }
 
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listing => f.write_str("listing"),
+            Self::Watching => f.write_str("watching"),
+            Self::Absent => f.write_str("not served by the API"),
+            Self::Failing(reason) => write!(f, "failing: {reason}"),
+        }
+    }
+}
+
 /// What is known of the cluster: written by [`Ingest`], read by the debug pages.
 #[derive(Debug)]
 pub struct Known {

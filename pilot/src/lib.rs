@@ -7,6 +7,7 @@
 pub mod app;
 pub mod ca_relay;
 pub mod debounce;
+pub mod debug;
 pub mod ingest;
 pub mod kube;
 pub mod metrics;

@@ -36,7 +36,9 @@ impl MeshWorld {
         Self { snapshot, generator, on_demand, sets: Arc::default() }
     }
 
-    fn proxy(node: &ProxyNode) -> Proxy {
+    /// A connected proxy as configuration sees it.
+    #[must_use]
+    pub fn proxy(node: &ProxyNode) -> Proxy {
         Proxy::new(node.id.clone(), node.metadata.clone(), &node.features, &node.extensions)
     }
 }

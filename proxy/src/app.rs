@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mesh_api::bootstrap::Bootstrap;
 use mesh_api::node::NodeType;
@@ -14,6 +14,7 @@ use mesh_rt::readiness::BlockReady;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::admin::{Pages, Parts};
 use crate::dns::forward::Forwarder;
 use crate::dns::resolv_conf::ResolvConf;
 use crate::dns::serve::DnsServer;
@@ -75,13 +76,36 @@ pub async fn start(
     info!(node = %document.node.id, workers = settings.workers, "proxy");
     let live = identity::start(&process, document)?;
     let observed = observe(&process, document)?;
-    let sinks: MakeSink = Arc::new(move |_| observed.sink());
+    let seen = observed.clone();
+    let sinks: MakeSink = Arc::new(move |_| seen.sink());
     let outside = Outside { original_dst: Arc::new(orig_dst::Kernel), sinks };
-    let _running = run(&process, &settings, live, outside).await?;
+    let running = run(&process, &settings, live, outside).await?;
+    let pages = pages(&process, &settings, running, observed);
     status::hold_drain(&process.tasks, &document.drain);
     let addresses = status::serve(&process, &document.status)?;
     info!(?addresses, "readiness and agent");
-    Ok(admin)
+    Ok(pages.routes(admin))
+}
+
+/// What the proxy tells of itself.
+fn pages(
+    process: &Process,
+    settings: &ProxySettings,
+    running: Running,
+    observed: Observed,
+) -> Pages {
+    let workers = running.workers.clone();
+    Pages::new(Parts {
+        process: process.clone(),
+        bootstrap: Arc::new(settings.bootstrap.clone()),
+        workers: settings.workers,
+        world: running.world,
+        upstreams: running.upstreams,
+        observed,
+        live: running.live,
+        connections: Arc::new(move || workers.loads().iter().sum()),
+        now: Arc::new(SystemTime::now),
+    })
 }
 
 /// Where records go: metrics and access logs.
@@ -93,7 +117,7 @@ fn observe(process: &Process, document: &Bootstrap) -> Result<Observed, MainErro
     let workload = Arc::new(own_workload(&document.node.metadata));
     let own = Own { workload, principal: principal.into() };
     let observed = Observed::new(own, LogWriter::start(&process.tasks)?);
-    observed.start(&process.tasks);
+    observed.start(process);
     Ok(observed)
 }
 

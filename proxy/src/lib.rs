@@ -1,6 +1,7 @@
 //! The data plane: from an accepted socket to an upstream connection and back. A library, so that
 //! tests run whole proxies in process; the program is `main.rs`.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod dns;

@@ -263,6 +263,11 @@ impl Upstreams {
         if !matches!(outcome, outlier::Outcome::Status(..500)) {
             host.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
+        if let Err(failure) = result
+            && matches!(failure.kind, FailureKind::PerTryTimeout | FailureKind::ResponseTimeout)
+        {
+            host.timeouts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
         if let Some(settings) = &cluster.outlier {
             let chance = (deps.shared.now(), (deps.random)());
             outlier::observe(settings, (&state.shared, &host), outcome, hosts, chance);
@@ -416,9 +421,13 @@ impl Upstreams {
             Ok(Dialed { io, state: connection::ConnState::new(local, peer) })
         };
         // One time-out for both handshakes.
-        tokio::time::timeout(cluster.connect_timeout, connect)
+        let dialed = tokio::time::timeout(cluster.connect_timeout, connect)
             .await
-            .unwrap_or_else(|_| Err(Failure::new(FailureKind::ConnectionTimeout)))
+            .unwrap_or_else(|_| Err(Failure::new(FailureKind::ConnectionTimeout)));
+        let host = self.0.deps.shared.cluster(&cluster.name).host(address);
+        let counter = if dialed.is_ok() { &host.connected } else { &host.connect_failed };
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        dialed
     }
 
     async fn choose(

@@ -26,6 +26,9 @@ pub struct ClusterStatus {
     /// Its endpoints.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub host_statuses: Vec<HostStatus>,
+    /// Its circuit breakers, as configured: Envoy's `CircuitBreakers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breakers: Option<serde_json::Value>,
     /// Its service, as statistics and traces name it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub observability_name: String,

@@ -1,12 +1,14 @@
 //! What resources there are for a class, and what each is made of.
 
 mod cluster;
+mod cors;
 mod destination;
 mod document;
 mod endpoint;
 mod gateway;
 mod http;
 mod inbound;
+mod inspect;
 mod names;
 mod outbound;
 mod route;

@@ -180,6 +180,7 @@ impl<W: Wire> Session<W> {
         let same = before.class() == self.view.class();
         let affected = self.world.affected(&pending.changes, &self.node).filter(|_| same);
         let outgoing = self.client.respond(&*self.view, affected.as_deref());
+        self.client.caught_up(self.view.generation());
         self.connection.note(self.client.progress());
         outgoing
     }

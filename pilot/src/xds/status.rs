@@ -127,6 +127,13 @@ impl Connection {
         }
     }
 
+    /// The oldest generation that it has acknowledged of a type it watches.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        let state = self.state.lock();
+        state.progress.iter().map(|(_, progress)| progress.acked_generation).min().unwrap_or(0)
+    }
+
     /// As in `/debug/syncz`.
     #[must_use]
     pub fn sync_status(&self) -> SyncStatus {

@@ -234,6 +234,18 @@ impl Client {
         Ok(Reaction { verdict, respond })
     }
 
+    /// A generation whose changes have all been responded to: types that it did not touch are as
+    /// new as the others.
+    pub fn caught_up(&mut self, generation: u64) {
+        for state in self.types.values_mut() {
+            let progress = &mut state.progress;
+            progress.sent_generation = progress.sent_generation.max(generation);
+            if state.outstanding.is_empty() && progress.error.is_none() {
+                progress.acked_generation = progress.acked_generation.max(generation);
+            }
+        }
+    }
+
     /// What to send so that the client holds, of `types` (all it has opened when `None`), what
     /// `view` has: in the order of a push, with what on-demand resources refer to.
     pub fn respond(&mut self, view: &dyn View, types: Option<&[TypeUrl]>) -> Vec<Outgoing> {
@@ -343,9 +355,12 @@ impl TypeState {
                 self.progress.error = None;
                 nonce.clone_into(&mut self.progress.acked);
                 // Parts of one generation: it is complete with the last part.
-                let complete = self.outstanding.front().map_or(generation, |(_, g)| g - 1);
-                self.progress.acked_generation =
-                    self.progress.acked_generation.max(complete.min(generation));
+                // Later ones that changed nothing were never sent.
+                let complete = match self.outstanding.front() {
+                    Some((_, next)) => generation.min(next - 1),
+                    None => generation.max(self.progress.sent_generation),
+                };
+                self.progress.acked_generation = self.progress.acked_generation.max(complete);
                 Verdict::Acknowledged
             }
         }

@@ -10,7 +10,7 @@ use crate::http::action::{Action, ClusterChoice};
 use crate::http::manager::{HttpConnectionManager, RouteSource};
 use crate::http::table::RouteTable;
 use crate::listener::Listener;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, ResourceName};
 use crate::snapshot::Snapshot;
 
 #[cfg(test)]
@@ -23,6 +23,9 @@ pub struct Trail {
     pub steps: Vec<Step>,
     /// What comes of it.
     pub outcome: Outcome,
+    /// What pilot has to be asked for before the way is known to its end.
+    #[serde(skip)]
+    pub unknown: Vec<ResourceName>,
 }
 
 /// One decision.
@@ -91,7 +94,10 @@ pub fn explain(snapshot: &Snapshot, facts: &ConnFacts, head: Option<&RequestHead
     let mut trail = Trail::default();
     let listener = match snapshot.listener_for(facts.destination) {
         Lookup::Found(listener) => listener,
-        Lookup::Unknown(name) => return trail.unknown(name),
+        Lookup::Unknown(name) => {
+            trail.outcome = trail.unknown(name);
+            return trail;
+        }
         Lookup::Absent => match catch_all(snapshot, facts.local) {
             Some(listener) => listener,
             None => {
@@ -132,9 +138,10 @@ impl Trail {
         self.steps.push(Step { what, name, config, notes });
     }
 
-    fn unknown(mut self, name: crate::lookup::ResourceName) -> Self {
-        self.outcome = Outcome::Unknown { resource: name.to_string() };
-        self
+    fn unknown(&mut self, name: ResourceName) -> Outcome {
+        let resource = name.to_string();
+        self.unknown.push(name);
+        Outcome::Unknown { resource }
     }
 
     fn refused(mut self, reason: String) -> Self {
@@ -196,7 +203,7 @@ impl Trail {
             RouteSource::Inline(table) => table,
             RouteSource::Rds(name) => match snapshot.route_table(name) {
                 Lookup::Found(table) => table,
-                Lookup::Unknown(name) => return Outcome::Unknown { resource: name.to_string() },
+                Lookup::Unknown(name) => return self.unknown(name),
                 Lookup::Absent => {
                     let reason = format!("there is no route table {name}");
                     return Outcome::Answered { status: 404, reason };
@@ -206,7 +213,7 @@ impl Trail {
         self.step("route table", &table.name, None, Vec::new());
         let host = match snapshot.virtual_host(table, head.authority) {
             Lookup::Found(host) => host,
-            Lookup::Unknown(name) => return Outcome::Unknown { resource: name.to_string() },
+            Lookup::Unknown(name) => return self.unknown(name),
             Lookup::Absent => {
                 let reason = format!("no virtual host has the domain {:?}", head.authority);
                 return Outcome::Answered { status: 404, reason };
@@ -270,6 +277,7 @@ impl Trail {
             }
             Lookup::Unknown(name) => {
                 target.problem = Some(format!("{name} is not known yet"));
+                self.unknown.push(name);
                 return;
             }
         };
@@ -281,10 +289,13 @@ impl Trail {
                     target.endpoints.push((endpoint.address.to_string(), transport.to_owned()));
                 }
                 if target.endpoints.is_empty() {
-                    target.problem = Some(format!("{} has no endpoint", set.name));
+                    target.problem = Some(format!("{} has no endpoint", cluster.name));
                 }
             }
-            Lookup::Unknown(name) => target.problem = Some(format!("{name} is not known yet")),
+            Lookup::Unknown(name) => {
+                target.problem = Some(format!("{name} is not known yet"));
+                self.unknown.push(name);
+            }
             // Original destination, and the like.
             Lookup::Absent => {}
         }

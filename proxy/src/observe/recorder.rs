@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mesh_rt::tasks::Tasks;
+use mesh_rt::process::Process;
 use proxy_model::access_log::{AccessLog, LogContext};
 use proxy_model::cluster::Cluster;
 use proxy_model::endpoint::Endpoint;
@@ -56,8 +56,12 @@ impl Observed {
         }
     }
 
-    /// Forgets idle series from time to time, until the process stops.
-    pub fn start(&self, tasks: &Tasks) {
+    /// Puts the metrics where they are scraped, and forgets idle series from time to time, until
+    /// the process stops.
+    pub fn start(&self, process: &Process) {
+        let collector = Box::new(Arc::clone(&self.standard));
+        process.metrics.register_unprefixed(|registry| registry.register_collector(collector));
+        let tasks = &process.tasks;
         let standard = Arc::clone(&self.standard);
         let drain = tasks.drain().clone();
         let _detached = tasks.spawn_background("idle series", async move {

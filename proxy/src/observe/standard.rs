@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use tokio::time::Instant;
 
 use super::buckets::Buckets;
@@ -91,6 +92,52 @@ impl StandardMetrics {
     pub fn evict(&self, idle: Duration) -> usize {
         let now = self.started.elapsed();
         self.requests.evict(idle, now) + self.connections.evict(idle, now)
+    }
+
+    /// Starts to count again; histograms stay.
+    pub fn reset_counters(&self) {
+        let zero = |counter: &AtomicU64| counter.store(0, Ordering::Relaxed);
+        let requests = |_: &RequestKey, series: &RequestSeries| {
+            zero(&series.requests);
+            zero(&series.request_messages);
+            zero(&series.response_messages);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let _never = self.requests.for_each(requests);
+        let connections = |_: &Arc<Ends>, series: &ConnectionSeries| {
+            for counter in [&series.opened, &series.closed, &series.sent, &series.received] {
+                zero(counter);
+            }
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let _never = self.connections.for_each(connections);
+    }
+
+    /// Every counter with its labels, for pages that are not Prometheus'.
+    pub fn each_counter(&self, mut each: impl FnMut(&'static str, super::labels::LabelPairs, u64)) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let requests = |key: &RequestKey, series: &RequestSeries| {
+            each("istio_requests_total", Labelled::pairs(key), read(&series.requests));
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let _never = self.requests.for_each(requests);
+        let connections = |key: &Arc<Ends>, series: &ConnectionSeries| {
+            for (name, counter) in [
+                ("istio_tcp_connections_opened_total", &series.opened),
+                ("istio_tcp_connections_closed_total", &series.closed),
+                ("istio_tcp_sent_bytes_total", &series.sent),
+                ("istio_tcp_received_bytes_total", &series.received),
+            ] {
+                each(name, Labelled::pairs(key), read(counter));
+            }
+            Ok::<_, std::convert::Infallible>(())
+        };
+        let _never = self.connections.for_each(connections);
+    }
+
+    /// Observations that went to the series for the rest, because there were too many series.
+    pub fn overflowed(&self) -> u64 {
+        self.requests.refused() + self.connections.refused()
     }
 
     fn counters<K, S: Default, V>(
@@ -186,7 +233,11 @@ impl Collector for StandardMetrics {
         let metric = ("istio_tcp_sent_bytes", "Bytes sent to clients");
         Self::counters(encoder, connections, metric, |series| &series.sent)?;
         let metric = ("istio_tcp_received_bytes", "Bytes received from clients");
-        Self::counters(encoder, connections, metric, |series| &series.received)
+        Self::counters(encoder, connections, metric, |series| &series.received)?;
+        let help = "Observations counted under unknown labels because there were too many series";
+        let overflow = ConstCounter::new(self.overflowed());
+        let kind = overflow.metric_type();
+        overflow.encode(encoder.encode_descriptor("istio_series_overflow", help, None, kind)?)
     }
 }
 

@@ -103,12 +103,7 @@ impl Traffic {
                 counter.fetch_add(by, Ordering::Relaxed);
             }
         };
-        add(&self.total, 1);
-        let hundreds = usize::from(record.status / 100).wrapping_sub(1);
-        if let Some(codes) = self.codes.get(hundreds) {
-            let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
-            add(&codes[usize::from(record.status % 100)], 1);
-        }
+        self.count(record.status);
         add(&self.retries, u64::from(record.upstream.attempts.saturating_sub(1)));
         for (flag, counter) in [
             (ResponseFlags::UT, &self.timeouts),
@@ -121,6 +116,16 @@ impl Traffic {
         }
         add(&self.sent, record.bytes_received);
         add(&self.received, record.bytes_sent);
+    }
+
+    /// Counts the status of a request; 0 without a response.
+    pub fn count(&self, status: u16) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let hundreds = usize::from(status / 100).wrapping_sub(1);
+        if let Some(codes) = self.codes.get(hundreds) {
+            let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
+            codes[usize::from(status % 100)].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts a connection.

@@ -59,6 +59,12 @@ pub struct HostShared {
     pub active: AtomicU32,
     /// Connections.
     pub connections: AtomicU32,
+    /// Connections so far.
+    pub connected: AtomicU64,
+    /// Connections so far that could not be made.
+    pub connect_failed: AtomicU64,
+    /// Requests so far that took too long.
+    pub timeouts: AtomicU64,
     /// Requests so far.
     pub total: AtomicU64,
     /// Requests so far that failed.

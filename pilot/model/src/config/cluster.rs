@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::destination::{self, Destination};
 use super::document::{Notes, ads, config_path, duration, set, socket, url};
+use super::endpoint::accepts_mutual;
 use super::tls;
 use crate::class::{Class, Inbound};
 use crate::proxy::Dialect;
@@ -171,9 +172,15 @@ impl Target<'_> {
     fn secure(&self, cluster: &mut Value, tls: Option<&ClientTlsSettings>, notes: &mut Notes) {
         let mode = tls.map(|tls| tls.mode.unwrap_or_default());
         match mode {
-            None if self.snapshot.mesh.enable_auto_mtls => {
-                // What decides is the endpoint's metadata; addresses the application chose have
-                // none, and are reached as they are.
+            None if !self.snapshot.mesh.enable_auto_mtls => {}
+            // Addresses that the application chose have no metadata that could decide, so all
+            // pods decide together.
+            None if cluster["type"] == "ORIGINAL_DST" => {
+                if self.all_accept_mutual() {
+                    cluster["transport_socket"] = self.mutual(None);
+                }
+            }
+            None => {
                 cluster["transport_socket_matches"] = json!([
                     {
                         "name": "tlsMode-istio",
@@ -197,8 +204,15 @@ impl Target<'_> {
                     notes.complain(&rule.rule, "spec.trafficPolicy.tls.mode", reason.to_owned());
                 }
             }
-            None | Some(ClientTlsMode::Disable) => {}
+            Some(ClientTlsMode::Disable) => {}
         }
+    }
+
+    /// Whether there are endpoints of the port, and all of them end mutual TLS.
+    fn all_accept_mutual(&self) -> bool {
+        let endpoints = self.snapshot.endpoints_of(&self.service.host).iter();
+        let mut own = endpoints.filter(|endpoint| endpoint.port_name == self.port.name).peekable();
+        own.peek().is_some() && own.all(|endpoint| accepts_mutual(self.snapshot, endpoint))
     }
 
     fn mutual(&self, settings: Option<&ClientTlsSettings>) -> Value {

@@ -60,8 +60,7 @@ fn document(snapshot: &Snapshot, endpoint: &Endpoint) -> Value {
     let mut metadata = json!({});
     if let Some(workload) = &endpoint.workload {
         metadata["istio"] = json!({ "workload": identity(workload) });
-        let accepts = mtls(snapshot, &workload.namespace, &workload.labels, Some(endpoint.port));
-        if workload.has_proxy() && accepts != Mtls::Disable {
+        if accepts_mutual(snapshot, endpoint) {
             let mode = labels::TLS_MODE_ISTIO;
             metadata["envoy.transport_socket_match"] = json!({ "tlsMode": mode });
         }
@@ -70,6 +69,15 @@ fn document(snapshot: &Snapshot, endpoint: &Endpoint) -> Value {
         "endpoint": { "address": socket(endpoint.address, endpoint.port.get()) },
         "metadata": { "filter_metadata": metadata },
         "load_balancing_weight": 1,
+    })
+}
+
+/// Whether a proxy stands before the endpoint and ends mutual TLS for it.
+pub(crate) fn accepts_mutual(snapshot: &Snapshot, endpoint: &Endpoint) -> bool {
+    endpoint.workload.as_ref().is_some_and(|workload| {
+        let Workload { namespace, labels, .. } = &**workload;
+        workload.has_proxy()
+            && mtls(snapshot, namespace, labels, Some(endpoint.port)) != Mtls::Disable
     })
 }
 

@@ -5,8 +5,9 @@ use mesh_api::port::{PortNumber, Protocol};
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
-use super::document::{Notes, socket, url};
+use super::document::{Notes, set, socket, url};
 use super::http::{Side, manager, tcp_proxy};
+use super::inspect::{self, Wanted};
 use super::tls::{MESH_HTTP, MESH_TCP, downstream};
 use crate::class::{Class, Inbound, Mtls};
 use crate::resource::Inputs;
@@ -54,7 +55,7 @@ pub(crate) fn listener(snapshot: &Snapshot, class: &Class) -> Inputs {
         "name": "virtualInbound",
         "address": socket("0.0.0.0", port),
         "traffic_direction": "INBOUND",
-        "listener_filters": listener_filters(),
+        "listener_filters": listener_filters(class),
         "listener_filters_timeout": snapshot.mesh.protocol_detection_timeout.to_string(),
         "continue_on_listener_filters_timeout": true,
         "filter_chains": chains,
@@ -62,25 +63,24 @@ pub(crate) fn listener(snapshot: &Snapshot, class: &Class) -> Inputs {
     notes.finish(TypeUrl::Listener, "virtualInbound", document)
 }
 
-fn listener_filters() -> Vec<Value> {
+fn listener_filters(class: &Class) -> Vec<Value> {
     let mut all = vec![json!({
         "name": "envoy.filters.listener.original_dst",
         "typed_config": {
             "@type": url("envoy.extensions.filters.listener.original_dst.v3.OriginalDst"),
         },
     })];
-    all.extend(inspectors());
-    all
-}
-
-/// The listener filters that look at what a connection begins with.
-pub(crate) fn inspectors() -> [Value; 2] {
-    let filter = |name: &str, message: &str| {
-        let message = url(&format!("envoy.extensions.filters.listener.{name}.v3.{message}"));
-        let name = format!("envoy.filters.listener.{name}");
-        json!({ "name": name, "typed_config": { "@type": message } })
+    let wanted = |shapes: Vec<Shape>| Wanted {
+        tls: shapes.iter().any(|shape| shape.transport == Some("tls")),
+        http: shapes.iter().any(|shape| shape.alpn == PLAIN_HTTP),
     };
-    [filter("tls_inspector", "TlsInspector"), filter("http_inspector", "HttpInspector")]
+    let ports: Vec<(u16, Wanted)> = class
+        .inbound
+        .iter()
+        .map(|inbound| (inbound.target.get(), wanted(shapes(inbound.protocol, inbound.mtls))))
+        .collect();
+    all.extend(inspect::at(&ports, wanted(shapes(Protocol::Unsupported, class.mtls))));
+    all
 }
 
 /// The chains of a port, by what it speaks and what the workload accepts.
@@ -110,9 +110,12 @@ fn shapes(protocol: Protocol, mtls: Mtls) -> Vec<Shape> {
             shape(tls, &[], false, Bytes),
             shape(raw, &[], false, Bytes),
         ],
-        (None, Mtls::Disable) => {
-            vec![shape(raw, &PLAIN_HTTP, false, Http), shape(None, &[], false, Bytes)]
-        }
+        // A match of the transport is final: what is raw and no HTTP never reaches the last chain.
+        (None, Mtls::Disable) => vec![
+            shape(raw, &PLAIN_HTTP, false, Http),
+            shape(raw, &[], false, Bytes),
+            shape(None, &[], false, Bytes),
+        ],
         (None, Mtls::Strict) => {
             vec![shape(tls, &MESH_HTTP, true, Http), shape(tls, &[], true, Bytes)]
         }
@@ -168,12 +171,27 @@ fn chain(snapshot: &Snapshot, class: &Class, inbound: Option<&Inbound>, shape: &
 
 /// Every request goes to the workload, for as long as it takes.
 fn route(cluster: &str, inbound: Option<&Inbound>) -> Value {
+    let grpc = inbound.is_some_and(|inbound| inbound.protocol.is_grpc());
+    // The application may close a kept connection just as a request is sent on it.
+    let retries = match grpc {
+        true => Value::Null,
+        false => json!({ "retry_on": "reset-before-request", "num_retries": 2 }),
+    };
     let (host, operation) = match inbound {
         Some(Inbound { port, host, .. }) => {
             (format!("inbound|http|{port}"), format!("{host}:{port}/*"))
         }
         None => ("inbound|http|0".to_owned(), ":0/*".to_owned()),
     };
+    let mut action = json!({
+        "cluster": cluster,
+        "timeout": "0s",
+        "max_stream_duration": {
+            "max_stream_duration": "0s",
+            "grpc_timeout_header_max": "0s",
+        },
+    });
+    set(&mut action, "retry_policy", retries);
     json!({
         "name": cluster,
         "validate_clusters": false,
@@ -184,14 +202,7 @@ fn route(cluster: &str, inbound: Option<&Inbound>) -> Value {
                 "name": "default",
                 "match": { "prefix": "/" },
                 "decorator": { "operation": operation },
-                "route": {
-                    "cluster": cluster,
-                    "timeout": "0s",
-                    "max_stream_duration": {
-                        "max_stream_duration": "0s",
-                        "grpc_timeout_header_max": "0s",
-                    },
-                },
+                "route": action,
             }],
         }],
     })

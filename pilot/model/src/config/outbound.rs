@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::document::{Notes, ads, socket};
 use super::http::{Side, manager, tcp_proxy, unknown_cluster};
-use super::inbound::inspectors;
+use super::inspect;
 use crate::class::Class;
 use crate::registry::{Port, Resolution, Service};
 use crate::resource::Inputs;
@@ -71,17 +71,15 @@ fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
         "address": socket("0.0.0.0", port),
         "traffic_direction": "OUTBOUND",
         "use_original_dst": true,
-        "filter_chains": [
-            {
-                "name": "virtualOutbound-blackhole",
-                "filter_chain_match": { "destination_port": port },
-                "filters": [tcp_proxy(snapshot, hole, hole)],
-            },
-            {
-                "name": "virtualOutbound-catchall-tcp",
-                "filters": [tcp_proxy(snapshot, unknown, unknown)],
-            },
-        ],
+        "filter_chains": [{
+            "name": "virtualOutbound-blackhole",
+            "filter_chain_match": { "destination_port": port },
+            "filters": [tcp_proxy(snapshot, hole, hole)],
+        }],
+        "default_filter_chain": {
+            "name": "virtualOutbound-catchall-tcp",
+            "filters": [tcp_proxy(snapshot, unknown, unknown)],
+        },
     });
     notes.finish(TypeUrl::Listener, "virtualOutbound", document)
 }
@@ -104,7 +102,7 @@ fn http(snapshot: &Snapshot, class: &Class, port: PortNumber) -> Inputs {
     notes.refer(TypeUrl::Cluster, unknown);
     let route = RouteName::Port(port).to_string();
     let mut document = frame(&name, "0.0.0.0", port);
-    document["listener_filters"] = json!(inspectors());
+    document["listener_filters"] = json!(inspect::everywhere());
     document["listener_filters_timeout"] =
         snapshot.mesh.protocol_detection_timeout.to_string().into();
     document["filter_chains"] = json!([http_chain(snapshot, class, &name, &route, &mut notes)]);
@@ -148,7 +146,7 @@ fn bytes(snapshot: &Snapshot, class: &Class, of: (&Service, &Port), ip: IpAddr) 
     if port.protocol.is_unsupported() {
         let route = RouteName::HostPort { host: service.host.clone(), port: port.number };
         let chain = http_chain(snapshot, class, &name, &route.to_string(), &mut notes);
-        document["listener_filters"] = json!(inspectors());
+        document["listener_filters"] = json!(inspect::everywhere());
         document["listener_filters_timeout"] =
             snapshot.mesh.protocol_detection_timeout.to_string().into();
         document["filter_chains"] = json!([chain]);

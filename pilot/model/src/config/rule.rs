@@ -14,6 +14,7 @@ use mesh_api::selector::is_subset;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
+use super::cors;
 use super::document::{Notes, config_path, duration, set, url};
 use crate::class::Class;
 use crate::key::{Kind, ResourceKey};
@@ -138,11 +139,11 @@ impl Rule<'_> {
         let headers = http.headers.clone().unwrap_or_default();
         mutate(&mut route, "request", headers.request.as_ref());
         mutate(&mut route, "response", headers.response.as_ref());
-        if let Some(fault) = &http.fault {
-            route["typed_per_filter_config"] = json!({ FAULT: injection(fault) });
-        }
-        if http.cors_policy.is_some() {
-            self.complain(notes, "corsPolicy", "has no effect: answer preflights in the service");
+        let mut filters = json!({});
+        set(&mut filters, FAULT, json!(http.fault.as_ref().map(injection)));
+        set(&mut filters, cors::FILTER, json!(http.cors_policy.as_ref().map(cors::policy)));
+        if filters.as_object().is_some_and(|filters| !filters.is_empty()) {
+            route["typed_per_filter_config"] = filters;
         }
         Some(route)
     }

@@ -3,7 +3,7 @@
 use mesh_api::mesh_config::MeshConfig;
 use serde_json::{Value, json};
 
-use super::document::{ads, url};
+use super::document::url;
 
 const TLS: &str = "envoy.transport_sockets.tls";
 const CONTEXTS: &str = "envoy.extensions.transport_sockets.tls.v3";
@@ -22,8 +22,23 @@ pub(crate) const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "is
 /// Application protocols of mutual TLS that carry bytes.
 pub(crate) const MESH_TCP: [&str; 2] = ["istio-peer-exchange", "istio"];
 
+/// A secret of the workload itself. It never leaves the pod: the proxy's own side hands it out
+/// under the static cluster that Istio's bootstrap has for it.
 fn secret(name: &str) -> Value {
-    json!({ "name": name, "sds_config": ads() })
+    let service = json!({ "envoy_grpc": { "cluster_name": "sds-grpc" } });
+    json!({
+        "name": name,
+        "sds_config": {
+            "api_config_source": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [service],
+            },
+            "initial_fetch_timeout": "0s",
+            "resource_api_version": "V3",
+        },
+    })
 }
 
 fn common(sans: Vec<Value>, alpn: &[&str], parameters: Value) -> Value {
