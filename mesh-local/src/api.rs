@@ -36,6 +36,7 @@ mod strategy;
 mod subresource;
 mod token;
 mod update;
+mod upgrade;
 mod watch;
 mod webhook;
 mod write;
@@ -139,6 +140,7 @@ impl ApiServer {
             addresses: ServiceAddresses::new(config.services),
             node: RwLock::new(None),
             connector: RwLock::new(Arc::new(PlainConnector)),
+            upgrades: upgrade::Upgrades::new(),
             shutdown: CancellationToken::new(),
             store,
         });
@@ -169,7 +171,7 @@ impl ApiServer {
         self.client("system:admin", &[identity::MASTERS])
     }
 
-    /// Where container logs come from.
+    /// Where container logs come from, and who runs commands and reaches ports of pods.
     pub fn set_node(&self, node: Arc<dyn NodeApi>) {
         *self.server.node.write() = Some(node);
     }

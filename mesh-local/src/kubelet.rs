@@ -31,6 +31,8 @@ pub mod volume;
 pub mod worker;
 
 use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +47,10 @@ use local_model::refusal::Refusal;
 use mesh_rt::backoff::Backoff;
 use mesh_rt::tasks::Tasks;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use self::command::Commands;
 use self::config::{Context, KubeletConfig};
 use self::event::Recorder;
 use self::log::reader::{self, Options};
@@ -54,7 +58,7 @@ use self::log::{LogKey, LogStore};
 use self::node::Machine;
 use self::sources::Sources;
 use self::worker::{Update, Worker};
-use crate::node_api::{LogRequest, LogStream, NodeApi};
+use crate::node_api::{Command, CommandRequest, LogRequest, LogStream, NodeApi, PodRef};
 use crate::sandbox::network::PodNetwork;
 
 /// Why a kubelet could not start.
@@ -122,6 +126,7 @@ impl Kubelet {
             sources: Sources::start(client.clone(), &tasks),
             recorder: Recorder::start(client.clone(), &config.node_name, &tasks),
             logs: LogStore::new(config.data_dir.join("logs")),
+            commands: Mutex::default(),
             tasks: tasks.clone(),
             node_cpus: machine.cpus,
             node_memory_bytes: machine.memory_bytes,
@@ -272,6 +277,44 @@ impl NodeApi for Kubelet {
             })
         }
         .boxed()
+    }
+
+    fn pod_command(&self, request: CommandRequest) -> BoxFuture<'static, Result<Command, Refusal>> {
+        let CommandRequest { pod, container, action, tty } = request;
+        let commands = self.commands(&pod);
+        let found = commands.and_then(|commands| commands.command(&container, action, tty));
+        let found = found.ok_or_else(|| {
+            let message =
+                format!("unable to upgrade connection: container not found ({container:?})");
+            Refusal::internal(message)
+        });
+        std::future::ready(found).boxed()
+    }
+
+    fn pod_connect(&self, pod: PodRef, port: u16) -> BoxFuture<'static, io::Result<TcpStream>> {
+        let runs = self.commands(&pod).is_some();
+        let network = Arc::clone(&self.ctx.network);
+        async move {
+            if !runs {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the pod is not running"));
+            }
+            let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            network.dial(&pod.uid, target).await.map_err(|err| {
+                let message = format!(
+                    "failed to connect to localhost:{port} inside the pod's network namespace: \
+                     {err}"
+                );
+                io::Error::new(err.kind(), message)
+            })
+        }
+        .boxed()
+    }
+}
+
+impl Kubelet {
+    /// What runs commands in the containers of a pod.
+    fn commands(&self, pod: &PodRef) -> Option<Commands> {
+        self.ctx.commands.lock().get(&pod.uid).cloned()
     }
 }
 

@@ -12,3 +12,4 @@ pub mod node_api;
 pub mod sandbox;
 pub mod service_proxy;
 pub mod store;
+pub mod stream;

@@ -226,7 +226,17 @@ pub(crate) fn subresources(resource: &Resource) -> Vec<Subresource> {
             }
         }
         match info.plural.as_str() {
-            "pods" => found.push(own("log", &["get"])),
+            "pods" => {
+                found.push(own("log", &["get"]));
+                let stream = |name, kind| Subresource {
+                    name,
+                    gvk: Gvk::new("", "v1", kind),
+                    verbs: vec!["create", "get"],
+                };
+                found.push(stream("attach", "PodAttachOptions"));
+                found.push(stream("exec", "PodExecOptions"));
+                found.push(stream("portforward", "PodPortForwardOptions"));
+            }
             "namespaces" => found.push(own("finalize", &["update"])),
             _ => {}
         }
@@ -267,7 +277,14 @@ mod tests {
             .iter()
             .filter_map(|r| r["name"].as_str())
             .collect();
-        for name in ["pods", "pods/log", "pods/status", "pods/eviction", "serviceaccounts/token"] {
+        for name in [
+            "pods",
+            "pods/exec",
+            "pods/log",
+            "pods/status",
+            "pods/eviction",
+            "serviceaccounts/token",
+        ] {
             assert!(names.contains(&name), "{name} in {names:?}");
         }
         assert!(resource_list(&rows, "nosuch", "v1").is_err());

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use http::{HeaderMap, Method, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
+use hyper::upgrade::OnUpgrade;
 use local_model::refusal::{Reason, Refusal};
 use parking_lot::Mutex;
 
@@ -38,7 +39,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BodyError>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let call = Call {
         server,
         peer,
@@ -46,6 +47,7 @@ where
         path: parts.uri.path().to_owned(),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
+        upgrade: parts.extensions.remove::<OnUpgrade>(),
     };
     let (method, path) = (call.method.clone(), call.path.clone());
     let served = AssertUnwindSafe(async move {
@@ -89,6 +91,7 @@ struct Call {
     path: String,
     query: Query,
     headers: HeaderMap,
+    upgrade: Option<OnUpgrade>,
 }
 
 impl Call {
@@ -169,8 +172,10 @@ impl Call {
             }
         }
         let accept = self.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-        // A log is text whatever is accepted.
-        let (form, encoding) = if path.subresource == "log" {
+        // A log is text whatever is accepted, and a stream is no document at all.
+        let streams =
+            matches!(path.subresource.as_str(), "attach" | "exec" | "log" | "portforward");
+        let (form, encoding) = if streams {
             (Form::Object, Encoding::Json)
         } else {
             negotiate::accept(accept.unwrap_or_default())?
@@ -185,6 +190,7 @@ impl Call {
             body,
             form,
             encoding,
+            upgrade: Mutex::new(self.upgrade),
             warnings: Mutex::new(Vec::new()),
         })
     }

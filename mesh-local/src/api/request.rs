@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use hyper::upgrade::OnUpgrade;
 use local_model::refusal::{Refusal, Subject};
 use parking_lot::Mutex;
 
@@ -25,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     pub(crate) form: Form,
     pub(crate) encoding: Encoding,
+    /// The connection, for a request that asks to use it for something else.
+    pub(crate) upgrade: Mutex<Option<OnUpgrade>>,
     /// Texts for `Warning` headers.
     pub(crate) warnings: Mutex<Vec<String>>,
 }

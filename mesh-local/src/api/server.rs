@@ -16,6 +16,7 @@ use super::rbac::Authorizer;
 use super::registry::{Registry, Resource};
 use super::service_address::ServiceAddresses;
 use super::token::TokenSigner;
+use super::upgrade::Upgrades;
 use crate::node_api::{Connector, NodeApi};
 use crate::store::{ObjectKey, Store, WriteError};
 
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     pub(crate) addresses: ServiceAddresses,
     pub(crate) node: RwLock<Option<Arc<dyn NodeApi>>>,
     pub(crate) connector: RwLock<Arc<dyn Connector>>,
+    pub(crate) upgrades: Upgrades,
     /// Ends watches and connections.
     pub(crate) shutdown: CancellationToken,
 }

@@ -1,8 +1,11 @@
-//! Subresources other than status: scale, pod binding, eviction and log, namespace finalizers,
-//! service-account tokens.
+//! Subresources other than status: scale, pod binding, eviction, log and streams, namespace
+//! finalizers, service-account tokens.
 
+mod command;
+mod container;
 mod log;
 mod pod;
+mod port_forward;
 mod scale;
 mod token;
 
@@ -35,9 +38,15 @@ pub(crate) async fn serve(
         ("pods", "binding", Verb::Create) if core => pod::bind(server, request),
         ("pods", "eviction", Verb::Create) if core => pod::evict(server, request).await,
         ("pods", "log", Verb::Get) if core => log::serve(server, request).await,
+        ("pods", "attach" | "exec", Verb::Get | Verb::Create) if core => {
+            command::serve(server, request).await
+        }
+        ("pods", "portforward", Verb::Get | Verb::Create) if core => {
+            port_forward::serve(server, request)
+        }
         ("namespaces", "finalize", Verb::Update) if core => finalize(server, request),
         ("serviceaccounts", "token", Verb::Create) if core => token::issue(server, request),
-        ("pods", "binding" | "eviction" | "log", _)
+        ("pods", "attach" | "binding" | "eviction" | "exec" | "log" | "portforward", _)
         | ("namespaces", "finalize", _)
         | ("serviceaccounts", "token", _)
             if core =>

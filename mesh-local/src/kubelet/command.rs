@@ -1,11 +1,17 @@
-//! Commands run inside containers, for probes and hooks: started through the pod's PID 1, with
-//! the container's own environment and user, their output kept for the message.
+//! Commands run inside containers: started through the pod's PID 1, with the container's own
+//! environment and user. For probes and hooks their output is kept for the message; for clients
+//! (`kubectl exec`, `kubectl attach`) it is streamed.
+
+mod attach;
+mod exec;
+mod terminal;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::FutureExt;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -13,6 +19,9 @@ use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+pub use self::attach::{Console, Tap};
+pub use self::terminal::Terminal;
+use crate::node_api::{Command, CommandAction};
 use crate::sandbox::pod::{ExecOutcome, PodSandbox};
 use crate::sandbox::spec::ProcessSpec;
 
@@ -29,8 +38,17 @@ struct Inner {
     sandbox: Arc<PodSandbox>,
     dir: PathBuf,
     count: AtomicU64,
-    /// By container: the id of the current run, and what its process was given.
-    running: Mutex<HashMap<String, (String, ProcessSpec)>>,
+    running: Mutex<HashMap<String, Current>>,
+}
+
+/// The current run of a container.
+#[derive(Clone)]
+struct Current {
+    id: String,
+    process: ProcessSpec,
+    console: Console,
+    /// Its program runs.
+    begun: bool,
 }
 
 impl Commands {
@@ -41,16 +59,45 @@ impl Commands {
     }
 
     /// Tells which run of a container commands go to from now on.
-    pub fn set(&self, container: &str, id: &str, process: &ProcessSpec) {
-        let entry = (id.to_owned(), process.clone());
-        self.inner.running.lock().insert(container.to_owned(), entry);
+    pub fn set(&self, container: &str, id: &str, process: &ProcessSpec, console: Console) {
+        let process = process.clone();
+        let current = Current { id: id.to_owned(), process, console, begun: false };
+        self.inner.running.lock().insert(container.to_owned(), current);
+    }
+
+    /// The container's program runs: clients may enter.
+    pub fn begun(&self, container: &str) {
+        if let Some(current) = self.inner.running.lock().get_mut(container) {
+            current.begun = true;
+        }
+    }
+
+    /// The container's program has ended.
+    pub fn forget(&self, container: &str) {
+        self.inner.running.lock().remove(container);
+    }
+
+    /// A client's command in a container that runs; `None` when it does not.
+    pub fn command(&self, container: &str, action: CommandAction, tty: bool) -> Option<Command> {
+        let current = self.inner.running.lock().get(container).filter(|c| c.begun).cloned()?;
+        let inner = Arc::clone(&self.inner);
+        Some(match action {
+            CommandAction::Exec(argv) => Box::new(move |streams| {
+                async move { exec::run(inner, current, argv, tty, streams).await }.boxed()
+            }),
+            CommandAction::Attach => {
+                // From now on nothing is missed.
+                let attached = current.console.attach();
+                Box::new(move |streams| attached.run(streams).boxed())
+            }
+        })
     }
 
     /// Runs `argv` in the container until it ends. Success is exit code 0; a failure is the
     /// command's output. When the future is dropped (a time limit), the command is killed.
     pub async fn run(&self, container: &str, argv: Vec<String>) -> Result<(), String> {
         let entry = self.inner.running.lock().get(container).cloned();
-        let Some((run, process)) = entry else {
+        let Some(Current { id: run, process, .. }) = entry else {
             return Err(format!("container {container} is not running"));
         };
         let number = self.inner.count.fetch_add(1, Ordering::Relaxed);
@@ -63,11 +110,13 @@ impl Commands {
         let process = ProcessSpec {
             argv,
             stdin: None,
+            terminal: None,
             stdout: Some(path.clone()),
             stderr: Some(path.clone()),
             ..process
         };
-        let mut guard = Guard { inner: Arc::clone(&self.inner), id: Some(id.clone()), path };
+        let mut guard =
+            Guard { inner: Arc::clone(&self.inner), id: Some(id.clone()), paths: vec![path] };
         let mut text = Vec::new();
         let outcome = {
             let running = self.inner.sandbox.exec(&id, &run, process);
@@ -107,16 +156,18 @@ impl Commands {
     }
 }
 
-/// Removes the pipe, and kills a command nobody waits for any more.
+/// Removes the pipes, and kills a command nobody waits for any more.
 struct Guard {
     inner: Arc<Inner>,
     id: Option<String>,
-    path: PathBuf,
+    paths: Vec<PathBuf>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        for path in &self.paths {
+            let _ = std::fs::remove_file(path);
+        }
         if let Some(id) = self.id.take() {
             self.inner.sandbox.signal_soon(&id, Signal::SIGKILL);
         }

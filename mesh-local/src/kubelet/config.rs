@@ -1,5 +1,6 @@
 //! What a kubelet is told at its start, and what all its parts share.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use kube::Client;
 use mesh_rt::tasks::Tasks;
+use parking_lot::Mutex;
 
+use crate::kubelet::command::Commands;
 use crate::kubelet::event::Recorder;
 use crate::kubelet::field::Facts;
 use crate::kubelet::hosts::ClusterDns;
@@ -57,6 +60,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Container logs.
     pub logs: Arc<LogStore>,
+    /// By UID: what runs commands in the containers of a pod.
+    pub commands: Mutex<HashMap<String, Commands>>,
     /// Where tasks run.
     pub tasks: Tasks,
     /// CPUs of the node.

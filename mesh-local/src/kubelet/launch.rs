@@ -150,6 +150,7 @@ impl Launch<'_> {
                 no_new_privileges: context.allow_privilege_escalation == Some(false),
                 capabilities,
                 oom_score_adj: class.oom_score(self.container, self.node_memory_bytes),
+                terminal: None,
                 stdin: None,
                 stdout: Some(self.dirs.io().join(format!("{run}.out"))),
                 stderr: Some(self.dirs.io().join(format!("{run}.err"))),

@@ -7,6 +7,7 @@ mod sandbox;
 mod stop;
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,8 +84,8 @@ enum Done {
 struct Run {
     /// Unique among all runs of the pod.
     id: String,
-    /// Write ends of its pipes, held until the program has its own.
-    hold: Vec<tokio::net::unix::pipe::Sender>,
+    /// The program's ends of its pipes or its terminal, held until it has its own.
+    hold: Vec<OwnedFd>,
     /// Probes, hooks and the stop in progress; ended with the run.
     helpers: Vec<AbortHandle>,
     /// Its log.
@@ -308,6 +309,7 @@ impl Worker {
     /// Ends all that is left of the pod. Its logs stay for a kubelet that runs it again.
     async fn vanish(&mut self) {
         self.jobs.shutdown().await;
+        self.ctx.commands.lock().remove(pods::uid(&self.pod));
         if let Some(live) = self.live.take() {
             live.sandbox.kill().await;
         }

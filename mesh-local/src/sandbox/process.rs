@@ -63,11 +63,16 @@ pub(crate) struct Stdio {
     stdin: File,
     stdout: File,
     stderr: File,
+    /// All three are one terminal.
+    is_terminal: bool,
 }
 
 impl Stdio {
     /// Opens what `process` names, `/dev/null` for the rest.
     pub(crate) fn open(process: &ProcessSpec) -> Result<Self, StepError> {
+        if let Some(path) = &process.terminal {
+            return Self::terminal(path).step(|| format!("open {}", path.display()));
+        }
         let null = PathBuf::from("/dev/null");
         let open = |path: &Option<PathBuf>, write: bool| {
             let path = path.as_ref().unwrap_or(&null);
@@ -84,7 +89,16 @@ impl Stdio {
             stdin: open(&process.stdin, false)?,
             stdout: open(&process.stdout, true)?,
             stderr: open(&process.stderr, true)?,
+            is_terminal: false,
         })
+    }
+
+    fn terminal(path: &Path) -> std::io::Result<Self> {
+        let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        let stdin =
+            OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
+        let (stdout, stderr) = (stdin.try_clone()?, stdin.try_clone()?);
+        Ok(Self { stdin, stdout, stderr, is_terminal: true })
     }
 
     /// Puts them in place.
@@ -94,6 +108,9 @@ impl Stdio {
             let flags = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_GETFL).step(what)?;
             let blocking = OFlag::from_bits_retain(flags) - OFlag::O_NONBLOCK;
             nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETFL(blocking)).step(what)?;
+        }
+        if self.is_terminal {
+            rustix::process::ioctl_tiocsctty(&self.stdin).step(|| "take the terminal")?;
         }
         dup2_stdin(&self.stdin).step(what)?;
         dup2_stdout(&self.stdout).step(what)?;

@@ -86,6 +86,8 @@ pub struct ProcessSpec {
     pub capabilities: Option<Vec<String>>,
     /// Score for the kernel's out-of-memory choice, -1000 to 1000.
     pub oom_score_adj: i32,
+    /// A terminal of the host that becomes the controlling one, instead of the three files below.
+    pub terminal: Option<PathBuf>,
     /// File (usually a FIFO) for standard input; nothing when absent.
     pub stdin: Option<PathBuf>,
     /// File (usually a FIFO) for standard output.

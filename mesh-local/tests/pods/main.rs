@@ -10,6 +10,7 @@ mod kubelet;
 mod kubelet_ends;
 mod program;
 mod sandbox;
+mod streams;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,6 @@ fn main() -> ExitCode {
     match args.first().and_then(|arg| arg.to_str()) {
         Some("local-shim") => mesh_local::sandbox::entry(&args[1..]),
         Some("program") => program::run(&args[1..]),
-        _ => harness::run(&[sandbox::ALL, kubelet::ALL, kubelet_ends::ALL].concat()),
+        _ => harness::run(&[sandbox::ALL, kubelet::ALL, kubelet_ends::ALL, streams::ALL].concat()),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Response;
 use jiff::{SignedDuration, Timestamp};
-use local_model::refusal::{Reason, Refusal};
+use local_model::refusal::Refusal;
 use serde_json::Value;
 
 use crate::api::body::{self, ResponseBody};
@@ -12,6 +12,7 @@ use crate::api::error::Result;
 use crate::api::query::Query;
 use crate::api::request::Request;
 use crate::api::server::Server;
+use crate::api::subresource::container;
 use crate::node_api::LogRequest;
 
 /// Streams the log that the query asks for.
@@ -24,11 +25,7 @@ pub(super) async fn serve(
         .get(&request.resource.storage, &request.key())
         .ok_or_else(|| request.not_found())?;
     let log = log_request(&pod, &request.query, Timestamp::now())?;
-    if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
-        let name = &request.path.name;
-        let message = format!("pod {name} does not have a host assigned");
-        return Err(Refusal::new(Reason::BadRequest, message).into());
-    }
+    container::check_host(&pod)?;
     let stream = server.node()?.pod_logs(log).await?;
     Ok(body::stream("text/plain", stream))
 }
@@ -70,7 +67,7 @@ fn log_request(
     Ok(LogRequest {
         namespace: part("namespace"),
         pod: part("name"),
-        container: container(pod, query.get("container"))?,
+        container: container::named(pod, query.get("container"))?,
         follow: query.flag("follow")?,
         tail_lines: count("tailLines")?,
         since,
@@ -80,58 +77,11 @@ fn log_request(
     })
 }
 
-/// The container meant: the one named, or the only one.
-fn container(pod: &Value, named: Option<&str>) -> std::result::Result<String, Refusal> {
-    let names = |key: &str| -> Vec<String> {
-        let list = pod["spec"][key].as_array().into_iter().flatten();
-        list.filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
-    };
-    let (main, init) = (names("containers"), names("initContainers"));
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    match named {
-        Some(wanted) if main.iter().chain(&init).any(|n| n == wanted) => Ok(wanted.to_owned()),
-        Some(wanted) => {
-            Err(Refusal::bad_request(format!("container {wanted} is not valid for pod {name}")))
-        }
-        None if main.len() == 1 && init.is_empty() => Ok(main[0].clone()),
-        None => {
-            let all = |names: &[String]| names.join(" ");
-            let mut message = format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                all(&main)
-            );
-            if !init.is_empty() {
-                message.push_str(&format!(" or one of the init containers: [{}]", all(&init)));
-            }
-            Err(Refusal::bad_request(message))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{container, log_request};
+    use super::log_request;
     use crate::api::query::Query;
     use serde_json::json;
-
-    #[test]
-    fn which_container() {
-        let one = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
-        let two = json!({"metadata": {"name": "p"}, "spec": {
-            "containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}],
-        }});
-        assert_eq!(container(&one, None).as_deref(), Ok("a"));
-        assert_eq!(container(&two, Some("i")).as_deref(), Ok("i"));
-        assert_eq!(
-            container(&two, None).unwrap_err().message,
-            "a container name must be specified for pod p, choose one of: [a b] or one of the \
-             init containers: [i]"
-        );
-        assert_eq!(
-            container(&one, Some("z")).unwrap_err().message,
-            "container z is not valid for pod p"
-        );
-    }
 
     #[test]
     fn options() {

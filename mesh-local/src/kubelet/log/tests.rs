@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::reader::{self, Options};
 use super::writer::LogWriter;
 use super::*;
+use crate::kubelet::command::Tap;
 
 fn key(run: u32) -> LogKey {
     LogKey { pod_uid: "u".to_owned(), container: "c".to_owned(), run }
@@ -36,7 +37,7 @@ async fn read(store: &Arc<LogStore>, run: u32, options: Options) -> String {
 async fn both_streams_are_written_and_read() {
     let (_dir, store) = store();
     let writer = LogWriter::create(&store, &key(0), ROTATE_BYTES).expect("created");
-    writer.pump(&b"one\ntwo\n"[..], &b"err\n"[..], epoch).await;
+    writer.pump(&b"one\ntwo\n"[..], &b"err\n"[..], &Tap::default(), epoch).await;
     let mut text: Vec<String> =
         read(&store, 0, Options::default()).await.lines().map(str::to_owned).collect();
     text.sort();

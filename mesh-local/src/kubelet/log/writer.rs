@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::watch;
 
+use crate::kubelet::command::Tap;
 use crate::kubelet::log::line::{Splitter, Stream};
 use crate::kubelet::log::{LogKey, LogStore, Tip};
 
@@ -35,12 +36,13 @@ impl LogWriter {
         Ok(Self { size: file.metadata()?.len(), path, file, rotate_at, tip })
     }
 
-    /// Copies both streams until both have ended. What cannot be written (a full disk) is lost,
+    /// Copies both streams until both have ended, and lets `tap` see them. What cannot be written (a full disk) is lost,
     /// the container goes on.
     pub async fn pump(
         mut self,
         stdout: impl AsyncRead + Unpin,
         stderr: impl AsyncRead + Unpin,
+        tap: &Tap,
         clock: fn() -> Timestamp,
     ) {
         let (mut stdout, mut stderr) = (Some(stdout), Some(stderr));
@@ -51,14 +53,20 @@ impl LogWriter {
         while stdout.is_some() || stderr.is_some() {
             tokio::select! {
                 read = read_some(&mut stdout, &mut out_chunk) => match read {
-                    Some(count) => out_lines.push(&out_chunk[..count], clock(), &mut text),
+                    Some(count) => {
+                        tap.send(Stream::Stdout, &out_chunk[..count]);
+                        out_lines.push(&out_chunk[..count], clock(), &mut text);
+                    }
                     None => {
                         stdout = None;
                         out_lines.finish(clock(), &mut text);
                     }
                 },
                 read = read_some(&mut stderr, &mut err_chunk) => match read {
-                    Some(count) => err_lines.push(&err_chunk[..count], clock(), &mut text),
+                    Some(count) => {
+                        tap.send(Stream::Stderr, &err_chunk[..count]);
+                        err_lines.push(&err_chunk[..count], clock(), &mut text);
+                    }
                     None => {
                         stderr = None;
                         err_lines.finish(clock(), &mut text);

@@ -82,12 +82,13 @@ impl Worker {
         };
         let Some(live) = &self.live else { return };
         let Prepared { id, spec, log, pipes } = prepared;
-        live.commands.set(name, &id, &spec.process);
+        let tap = pipes.console.tap();
+        live.commands.set(name, &id, &spec.process, pipes.console);
         let sent = live.sandbox.start_container(&id, spec).await;
         let (log_done, log_seen) = watch::channel(false);
         let (stdout, stderr) = (pipes.stdout, pipes.stderr);
         let pump = self.jobs.spawn(async move {
-            log.pump(stdout, stderr, Timestamp::now).await;
+            log.pump(stdout, stderr, &tap, Timestamp::now).await;
             // Nobody may wait for it.
             let _ = log_done.send(true);
             Done::Nothing
@@ -142,6 +143,9 @@ impl Worker {
         let now = Timestamp::now();
         if let Some(run) = self.runs.get_mut(&name) {
             run.hold.clear();
+        }
+        if let Some(live) = &self.live {
+            live.commands.begun(&name);
         }
         if let Some(container) = self.state.containers.get_mut(&name) {
             container.phase = Phase::Running { since: now, stopping: false };
@@ -280,6 +284,9 @@ impl Worker {
         let spec: Container = spec.container.clone();
         let Some(run) = self.runs.get_mut(&name) else { return };
         run.end_helpers();
+        if let Some(live) = &self.live {
+            live.commands.forget(&name);
+        }
         let mut log = run.log.clone();
         let (file, id) = (self.dirs.termination().join(&run.id), run.id.clone());
         let log_path = self.ctx.logs.path(&crate::kubelet::log::LogKey {
@@ -313,7 +320,7 @@ impl Worker {
         self.runs.remove(&name);
         // The mount point; nothing is mounted on it outside of the container.
         let _ = std::fs::remove_dir(self.dirs.roots().join(id));
-        for suffix in ["out", "err"] {
+        for suffix in ["in", "out", "err"] {
             let _ = std::fs::remove_file(self.dirs.io().join(format!("{id}.{suffix}")));
         }
         let limits = self.ctx.config.backoff;

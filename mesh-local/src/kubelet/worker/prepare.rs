@@ -1,16 +1,19 @@
 //! What has to be at hand before a container starts: its image, its environment, its pipes and
 //! its log.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use tokio::io::AsyncRead;
 use tokio::net::unix::pipe;
 
+use crate::kubelet::command::{Console, Terminal};
 use crate::kubelet::config::Context;
 use crate::kubelet::env::{self, Objects};
 use crate::kubelet::field::Facts;
@@ -19,7 +22,7 @@ use crate::kubelet::launch::{Launch, PodDirs};
 use crate::kubelet::log::writer::LogWriter;
 use crate::kubelet::log::{LogKey, ROTATE_BYTES};
 use crate::kubelet::pod as pods;
-use crate::sandbox::spec::ContainerSpec;
+use crate::sandbox::spec::{ContainerSpec, ProcessSpec};
 
 /// A container that can be started.
 pub(super) struct Prepared {
@@ -30,12 +33,13 @@ pub(super) struct Prepared {
     pub(super) pipes: Pipes,
 }
 
-/// Both output pipes: our reading ends, and writing ends that keep them open until the program
-/// has its own.
+/// Pipes or a terminal: our ends, and ends that keep them open until the program has its own.
 pub(super) struct Pipes {
-    pub(super) stdout: pipe::Receiver,
-    pub(super) stderr: pipe::Receiver,
-    pub(super) hold: Vec<pipe::Sender>,
+    pub(super) stdout: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) stderr: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) hold: Vec<OwnedFd>,
+    /// What attached clients get.
+    pub(super) console: Console,
 }
 
 /// A container that cannot be started as things are.
@@ -88,7 +92,7 @@ impl Order {
         };
         let spec = launch.spec(&self.id).map_err(|err| config(&err))?;
         let made = self
-            .make(spec)
+            .make(spec, &container)
             .map_err(|err| Refused { reason: "CreateContainerError", message: err.to_string() })?;
         Ok(made)
     }
@@ -111,13 +115,17 @@ impl Order {
     }
 
     /// Directories, pipes, files and the log of this run.
-    fn make(self, spec: ContainerSpec) -> std::io::Result<Prepared> {
+    fn make(self, mut spec: ContainerSpec, container: &Container) -> std::io::Result<Prepared> {
         std::fs::create_dir_all(&spec.root_dir)?;
         let message = self.dirs.termination().join(&self.id);
         std::fs::write(&message, "")?;
         std::fs::set_permissions(&message, std::fs::Permissions::from_mode(0o666))?;
-        let (stdout, hold_out) = open_pipe(spec.process.stdout.as_deref())?;
-        let (stderr, hold_err) = open_pipe(spec.process.stderr.as_deref())?;
+        let pipes = if container.tty == Some(true) {
+            on_terminal(&mut spec.process, container)?
+        } else {
+            let stdin = self.dirs.io().join(format!("{}.in", self.id));
+            on_pipes(&mut spec.process, container, stdin)?
+        };
         let key = LogKey {
             pod_uid: pods::uid(&self.pod).to_owned(),
             container: self.name.clone(),
@@ -125,9 +133,44 @@ impl Order {
         };
         let log = LogWriter::create(&self.ctx.logs, &key, ROTATE_BYTES)?;
         self.ctx.logs.prune(&key.pod_uid, &key.container);
-        let pipes = Pipes { stdout, stderr, hold: vec![hold_out, hold_err] };
         Ok(Prepared { id: self.id, spec, log, pipes })
     }
+}
+
+/// Gives the program pipes; one for its input only where the pod asks for it.
+fn on_pipes(
+    process: &mut ProcessSpec,
+    container: &Container,
+    stdin: PathBuf,
+) -> std::io::Result<Pipes> {
+    let (stdout, hold_out) = open_pipe(process.stdout.as_deref())?;
+    let (stderr, hold_err) = open_pipe(process.stderr.as_deref())?;
+    let mut hold = vec![hold_out.into_blocking_fd()?, hold_err.into_blocking_fd()?];
+    let mut console = Console::default();
+    if container.stdin == Some(true) {
+        let (reader, writer) = open_pipe(Some(&stdin))?;
+        hold.push(reader.into_blocking_fd()?);
+        process.stdin = Some(stdin);
+        console = Console::with_input(writer, container.stdin_once == Some(true));
+    }
+    Ok(Pipes { stdout: Box::new(stdout), stderr: Box::new(stderr), hold, console })
+}
+
+/// Gives the program a terminal (`tty: true`).
+fn on_terminal(process: &mut ProcessSpec, container: &Container) -> std::io::Result<Pipes> {
+    let (terminal, far) = Terminal::open(process.uid)?;
+    process.terminal = Some(terminal.path().to_path_buf());
+    if !process.env.iter().any(|(name, _)| name == "TERM") {
+        process.env.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    let console = if container.stdin == Some(true) {
+        Console::with_input(terminal.writer()?, false)
+    } else {
+        Console::default()
+    };
+    let stdout = Box::new(terminal.reader()?);
+    let stderr = Box::new(tokio::io::empty());
+    Ok(Pipes { stdout, stderr, hold: vec![far], console: console.on(terminal) })
 }
 
 /// Makes a FIFO any user of the pod may write (`/dev/stdout` is opened by name), and opens it.

@@ -57,6 +57,8 @@ impl Worker {
                 }
                 let sandbox = Arc::new(sandbox);
                 let commands = Commands::new(Arc::clone(&sandbox), self.dirs.io());
+                let uid = pods::uid(&self.pod).to_owned();
+                self.ctx.commands.lock().insert(uid, commands.clone());
                 self.live = Some(Live { sandbox, commands });
                 self.events = Some(events);
                 self.state.ips = ips;
@@ -75,6 +77,7 @@ impl Worker {
     pub(super) fn sandbox_lost(&mut self) {
         self.events = None;
         self.live = None;
+        self.ctx.commands.lock().remove(pods::uid(&self.pod));
         if self.state.sandbox != Sandbox::Ready {
             return;
         }
@@ -106,6 +109,7 @@ impl Worker {
     pub(super) fn end_sandbox(&mut self) {
         self.state.sandbox = Sandbox::Ending;
         self.events = None;
+        self.ctx.commands.lock().remove(pods::uid(&self.pod));
         for run in self.runs.values_mut() {
             run.end_helpers();
         }
