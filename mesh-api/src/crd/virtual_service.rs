@@ -14,7 +14,7 @@ pub use http::{HttpMatchRequest, HttpRoute, HttpRouteDestination};
 pub use l4::{L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
 pub use modify::{
     CorsPolicy, Delegate, HeaderOperations, Headers, HttpDirectResponse, HttpFaultInjection,
-    HttpRedirect, HttpRetry, HttpRewrite, UnmatchedPreflights,
+    HttpRedirect, HttpRetry, HttpRewrite, RedirectPort, UnmatchedPreflights,
 };
 
 /// A VirtualService object.

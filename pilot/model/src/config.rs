@@ -5,17 +5,22 @@ mod cors;
 mod destination;
 mod document;
 mod endpoint;
+mod filter;
 mod gateway;
 mod http;
 mod inbound;
 mod inspect;
+mod l4;
 mod names;
 mod outbound;
+mod pool;
+mod retry;
 mod route;
 mod rule;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unused;
 
 use mesh_api::name::{ClusterName, ListenerName};
 use mesh_api::type_url::TypeUrl;

@@ -60,7 +60,8 @@ fn of(kind: Kind, class: &Class) -> &'static [usize] {
         // names.
         Kind::EndpointSlice | Kind::Pod => &[0, 1, 2, 5],
         Kind::Node => &[1],
-        Kind::DestinationRule => &[0, 1, 3, 4],
+        // How long connections of bytes may last is said in listeners, what is hashed in routes.
+        Kind::DestinationRule => &[0, 1, 2, 3, 4],
         Kind::VirtualService => &[2, 3, 4],
         Kind::Gateway if class.is_router() => &[2, 3, 4],
         Kind::PeerAuthentication => &[0, 1, 2],

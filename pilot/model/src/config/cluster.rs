@@ -3,28 +3,25 @@
 use std::collections::BTreeSet;
 
 use mesh_api::crd::destination_rule::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings,
-    OutlierDetection, SimpleLb, TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, SimpleLb,
+    TrafficPolicy,
 };
 use mesh_api::mesh_config::InboundTrafficMode;
 use mesh_api::name::{ClusterName, FixedCluster, SubsetName};
-use mesh_api::port::{PortNumber, Protocol};
+use mesh_api::port::PortNumber;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::destination::{self, Destination};
-use super::document::{Notes, ads, config_path, duration, set, socket, url};
+use super::document::{Notes, ads, config_path, set, socket, url};
 use super::endpoint::accepts_mutual;
-use super::tls;
+use super::pool::{self, HTTP_OPTIONS, frame, options};
+use super::{tls, unused};
 use crate::class::{Class, Inbound};
 use crate::proxy::Dialect;
 use crate::registry::{Port, Resolution, Service};
 use crate::resource::Inputs;
 use crate::snapshot::Snapshot;
-
-/// No limit: Istio's default of every circuit breaker.
-const UNLIMITED: u32 = u32::MAX;
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// All clusters of a class.
 pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
@@ -83,13 +80,37 @@ pub(crate) fn outbound(snapshot: &Snapshot, class: &Class, name: &ClusterName) -
     }
     let port = service.port(*port)?;
     let rule = destination::of(snapshot, class, service);
+    let policy = governing(snapshot, rule.as_ref(), port.number, subset.as_ref())?;
+    let pool = policy.connection_pool.clone().unwrap_or_default();
+    let is_http2 = pool::is_http2(snapshot, port.protocol, &pool);
+    let target = Target { snapshot, class, service, port, name, rule: rule.as_ref(), is_http2 };
+    Some(target.cluster(&policy, &pool))
+}
+
+/// The policy of an outbound cluster; `None` when there is no such service, port or subset.
+pub(crate) fn policy(
+    snapshot: &Snapshot,
+    class: &Class,
+    name: &ClusterName,
+) -> Option<TrafficPolicy> {
+    let ClusterName::Outbound { port, subset, host } = name else { return None };
+    let service = snapshot.service(&class.namespace, host)?;
+    let rule = destination::of(snapshot, class, service);
+    governing(snapshot, rule.as_ref(), *port, subset.as_ref())
+}
+
+fn governing(
+    snapshot: &Snapshot,
+    rule: Option<&Destination>,
+    port: PortNumber,
+    subset: Option<&SubsetName>,
+) -> Option<TrafficPolicy> {
     let chosen = match subset {
-        Some(subset) => Some(rule.as_ref()?.subset(subset.as_str())?),
+        Some(subset) => Some(rule?.subset(subset.as_str())?),
         None => None,
     };
-    let policy = rule.as_ref().map(|rule| rule.policy(port.number, chosen)).unwrap_or_default();
-    let target = Target { snapshot, class, service, port, name, rule: rule.as_ref() };
-    Some(target.cluster(&policy))
+    let policy = rule.map(|rule| rule.policy(port, chosen)).unwrap_or_default();
+    Some(pool::completed(snapshot, policy))
 }
 
 struct Target<'a> {
@@ -99,14 +120,15 @@ struct Target<'a> {
     port: &'a Port,
     name: &'a ClusterName,
     rule: Option<&'a Destination>,
+    /// Whether requests go to the endpoints as HTTP/2.
+    is_http2: bool,
 }
 
 impl Target<'_> {
-    fn cluster(&self, policy: &TrafficPolicy) -> Inputs {
+    fn cluster(&self, policy: &TrafficPolicy, pool: &ConnectionPoolSettings) -> Inputs {
         let mut notes = Notes::default();
         let name = self.name.to_string();
-        let pool = policy.connection_pool.clone().unwrap_or_default();
-        let mut cluster = frame(self.snapshot, &name, &pool);
+        let mut cluster = frame(self.snapshot, &name, pool, policy.retry_budget.as_ref());
         if has_endpoints(self.service, self.class) {
             cluster["type"] = "EDS".into();
             cluster["eds_cluster_config"] = json!({ "eds_config": ads(), "service_name": name });
@@ -118,11 +140,15 @@ impl Target<'_> {
             cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
         }
         if let Some(outlier) = &policy.outlier_detection {
-            cluster["outlier_detection"] = ejection(outlier);
+            cluster["outlier_detection"] = pool::ejection(outlier);
         }
-        cluster["common_lb_config"] = panic_threshold(policy.outlier_detection.as_ref());
-        set(&mut cluster, "typed_extension_protocol_options", options(self.port.protocol, &pool));
+        cluster["common_lb_config"] = pool::panic_threshold(policy.outlier_detection.as_ref());
+        let options = options(self.port.protocol, self.is_http2, pool);
+        set(&mut cluster, "typed_extension_protocol_options", options);
         self.secure(&mut cluster, policy.tls.as_ref(), &mut notes);
+        for rule in self.rule.into_iter().flat_map(|rule| &rule.rules) {
+            unused::destination_rule(rule, &mut notes);
+        }
         cluster["metadata"] = self.metadata();
         notes.finish(TypeUrl::Cluster, &name, cluster)
     }
@@ -143,9 +169,18 @@ impl Target<'_> {
 
     fn balance(&self, cluster: &mut Value, lb: Option<&LoadBalancerSettings>, notes: &mut Notes) {
         let Some(lb) = lb else { return };
+        if let Some(hash) = &lb.consistent_hash {
+            let (policy, field, settings) = pool::ring(hash);
+            cluster["lb_policy"] = policy.into();
+            cluster[field] = settings;
+            return;
+        }
         match lb.simple.unwrap_or_default() {
             SimpleLb::Random => cluster["lb_policy"] = "RANDOM".into(),
-            SimpleLb::RoundRobin => cluster["lb_policy"] = "ROUND_ROBIN".into(),
+            SimpleLb::RoundRobin => {
+                cluster["lb_policy"] = "ROUND_ROBIN".into();
+                set(cluster, "round_robin_lb_config", json!(pool::warmup(lb)));
+            }
             SimpleLb::Passthrough => {
                 cluster["type"] = "ORIGINAL_DST".into();
                 cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
@@ -154,17 +189,9 @@ impl Target<'_> {
                 }
                 notes.references.clear();
             }
-            SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::LeastRequest => {}
-        }
-        if let Some(rule) = self.rule
-            && lb.consistent_hash.is_some()
-        {
-            let field = "spec.trafficPolicy.loadBalancer.consistentHash";
-            notes.complain(
-                &rule.rule,
-                field,
-                "has no effect: requests are balanced by load".into(),
-            );
+            SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::LeastRequest => {
+                set(cluster, "least_request_lb_config", json!(pool::warmup(lb)));
+            }
         }
     }
 
@@ -227,9 +254,9 @@ impl Target<'_> {
     fn alpn(&self) -> &'static [&'static str] {
         let protocol = self.port.protocol;
         match self.class.dialect {
-            Dialect::Istio if protocol.is_http2() => &["istio", "h2"],
+            Dialect::Istio if self.is_http2 => &["istio", "h2"],
             Dialect::Istio => &["istio"],
-            Dialect::Upstream if protocol.is_http2() => &["istio-h2", "istio", "h2"],
+            Dialect::Upstream if self.is_http2 => &["istio-h2", "istio", "h2"],
             Dialect::Upstream if protocol.is_http() => &["istio-http/1.1", "istio", "http/1.1"],
             Dialect::Upstream => &["istio"],
         }
@@ -250,108 +277,10 @@ impl Target<'_> {
     }
 }
 
-/// What every cluster has.
-fn frame(snapshot: &Snapshot, name: &str, pool: &ConnectionPoolSettings) -> Value {
-    let tcp = pool.tcp.clone().unwrap_or_default();
-    let http = pool.http.clone().unwrap_or_default();
-    let limit =
-        |value: Option<i32>| value.filter(|n| *n > 0).map_or(UNLIMITED, |n| n.unsigned_abs());
-    let timeout = tcp.connect_timeout.unwrap_or(snapshot.mesh.connect_timeout);
-    let mut cluster = json!({
-        "name": name,
-        "alt_stat_name": format!("{name};"),
-        "connect_timeout": timeout.to_string(),
-        "circuit_breakers": { "thresholds": [{
-            "max_connections": limit(tcp.max_connections),
-            "max_pending_requests": limit(http.http1_max_pending_requests),
-            "max_requests": limit(http.http2_max_requests),
-            "max_retries": limit(http.max_retries),
-        }] },
-    });
-    let keepalive = tcp.tcp_keepalive.or_else(|| snapshot.mesh.tcp_keepalive.clone());
-    if let Some(keepalive) = keepalive {
-        let seconds = |d: Option<mesh_api::crd::Duration>| match d {
-            Some(d) => json!(d.get().as_secs()),
-            None => Value::Null,
-        };
-        let mut settings = json!({});
-        set(&mut settings, "keepalive_probes", json!(keepalive.probes));
-        set(&mut settings, "keepalive_time", seconds(keepalive.time));
-        set(&mut settings, "keepalive_interval", seconds(keepalive.interval));
-        cluster["upstream_connection_options"] = json!({ "tcp_keepalive": settings });
-    }
-    cluster
-}
-
-/// How requests are spoken to the endpoints; null where Envoy's default will do.
-fn options(protocol: Protocol, pool: &ConnectionPoolSettings) -> Value {
-    let http = pool.http.clone().unwrap_or_default();
-    let streams = http.max_concurrent_streams.filter(|n| *n > 0);
-    let mut http2 = json!({});
-    set(&mut http2, "max_concurrent_streams", json!(streams));
-    let client = http.use_client_protocol.unwrap_or(false);
-    let mut options = if protocol.is_http2() && !client {
-        json!({ "explicit_http_config": { "http2_protocol_options": http2 } })
-    } else if protocol.is_unsupported() || client {
-        json!({ "use_downstream_protocol_config": {
-            "http_protocol_options": {},
-            "http2_protocol_options": http2,
-        } })
-    } else {
-        json!({ "explicit_http_config": { "http_protocol_options": {} } })
-    };
-    let mut common = json!({});
-    set(&mut common, "idle_timeout", duration(http.idle_timeout));
-    let requests = http.max_requests_per_connection.filter(|n| *n > 0);
-    set(&mut common, "max_requests_per_connection", json!(requests));
-    let bytes_only = protocol.is_tcp() && !client;
-    if common.as_object().is_some_and(|fields| !fields.is_empty()) {
-        options["common_http_protocol_options"] = common;
-    } else if bytes_only {
-        return Value::Null;
-    }
-    options["@type"] = url(HTTP_OPTIONS).into();
-    json!({ HTTP_OPTIONS: options })
-}
-
-fn ejection(outlier: &OutlierDetection) -> Value {
-    let mut all = json!({ "enforcing_success_rate": 0 });
-    let errors = outlier.consecutive_5xx_errors;
-    set(&mut all, "consecutive_5xx", json!(errors));
-    if let Some(errors) = errors {
-        all["enforcing_consecutive_5xx"] = json!(if errors > 0 { 100 } else { 0 });
-    }
-    if let Some(errors) = outlier.consecutive_gateway_errors {
-        all["consecutive_gateway_failure"] = json!(errors);
-        all["enforcing_consecutive_gateway_failure"] = json!(if errors > 0 { 100 } else { 0 });
-    }
-    set(&mut all, "interval", duration(outlier.interval));
-    set(&mut all, "base_ejection_time", duration(outlier.base_ejection_time));
-    let percent = outlier.max_ejection_percent.filter(|percent| *percent > 0);
-    all["max_ejection_percent"] = json!(percent.unwrap_or(10));
-    if outlier.split_external_local_origin_errors == Some(true) {
-        all["split_external_local_origin_errors"] = true.into();
-        let failures = outlier.consecutive_local_origin_failures;
-        set(&mut all, "consecutive_local_origin_failure", json!(failures));
-    }
-    all
-}
-
-/// Istio has no panic threshold unless a rule that ejects names one.
-fn panic_threshold(outlier: Option<&OutlierDetection>) -> Value {
-    match outlier {
-        Some(outlier) => {
-            let percent = outlier.min_health_percent.unwrap_or(0).max(0);
-            json!({ "healthy_panic_threshold": { "value": f64::from(percent) } })
-        }
-        None => json!({}),
-    }
-}
-
 /// The cluster of the application behind an inbound port.
 fn inbound(snapshot: &Snapshot, inbound: &Inbound) -> Inputs {
     let name = ClusterName::Inbound { port: inbound.target }.to_string();
-    let mut cluster = frame(snapshot, &name, &ConnectionPoolSettings::default());
+    let mut cluster = frame(snapshot, &name, &ConnectionPoolSettings::default(), None);
     match snapshot.mesh.inbound_traffic_policy.mode {
         InboundTrafficMode::Passthrough => {
             cluster["type"] = "ORIGINAL_DST".into();
@@ -365,7 +294,7 @@ fn inbound(snapshot: &Snapshot, inbound: &Inbound) -> Inputs {
         }
     }
     let pool = ConnectionPoolSettings::default();
-    let options = options(inbound.protocol, &pool);
+    let options = options(inbound.protocol, inbound.protocol.is_http2(), &pool);
     set(&mut cluster, "typed_extension_protocol_options", options);
     let Inbound { host, service, namespace, .. } = inbound;
     cluster["metadata"] = json!({ "filter_metadata": { "istio": {
@@ -402,7 +331,7 @@ fn fixed(snapshot: &Snapshot, fixed: FixedCluster) -> Inputs {
     cluster["type"] = "ORIGINAL_DST".into();
     cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
     cluster["circuit_breakers"] =
-        frame(snapshot, name, &ConnectionPoolSettings::default())["circuit_breakers"].clone();
+        frame(snapshot, name, &ConnectionPoolSettings::default(), None)["circuit_breakers"].clone();
     if fixed == FixedCluster::InboundPassthrough {
         cluster["upstream_bind_config"] = inbound_source();
     }

@@ -18,6 +18,8 @@ use crate::snapshot::Snapshot;
 pub(crate) struct Destination {
     /// The rule that was found first.
     pub(crate) rule: ResourceKey,
+    /// All that were joined.
+    pub(crate) rules: Vec<Arc<DestinationRule>>,
     policy: Option<TrafficPolicy>,
     /// All subsets, those of the first rule first.
     pub(crate) subsets: Vec<Subset>,
@@ -36,6 +38,7 @@ impl Destination {
             connection_pool: own.connection_pool.or(whole.connection_pool),
             outlier_detection: own.outlier_detection.or(whole.outlier_detection),
             tls: own.tls.or(whole.tls),
+            retry_budget: own.retry_budget.or(whole.retry_budget),
             ..TrafficPolicy::default()
         }
     }
@@ -112,6 +115,7 @@ fn within(
     let policy = found.iter().find_map(|(_, rule)| rule.spec.traffic_policy.clone());
     Some(Destination {
         rule: ResourceKey::new(Kind::DestinationRule, place, name),
+        rules: found.iter().map(|(_, rule)| Arc::clone(rule)).collect(),
         policy,
         subsets,
     })

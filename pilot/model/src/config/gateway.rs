@@ -15,6 +15,7 @@ use super::document::{Notes, ads, socket};
 use super::http::{Side, manager};
 use super::route::{Host, exported};
 use super::rule::{Rules, full};
+use super::unused;
 use crate::class::Class;
 use crate::key::{Kind, ResourceKey};
 use crate::resource::Inputs;
@@ -66,6 +67,9 @@ impl<'a> Servers<'a> {
         if server.bind.as_deref().is_some_and(|bind| !bind.is_empty() && bind != "0.0.0.0") {
             return refuse("bind", "is refused: servers listen on every address of the pod");
         }
+        if server.default_endpoint.as_deref().is_some_and(|endpoint| !endpoint.is_empty()) {
+            refuse("defaultEndpoint", "has no effect: destinations are named by virtual services");
+        }
         // A service in front of the pods may lead the port to another one of the pod.
         let behind = class.inbound.iter().find(|inbound| inbound.port == number);
         let port = behind.map_or(number, |inbound| inbound.target);
@@ -79,6 +83,7 @@ pub(crate) fn listeners(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
     let Servers { ports, notes } = servers(snapshot, class);
     let listener = |port: &PortNumber| {
         let mut own = Notes { diagnostics: notes.diagnostics.clone(), ..Notes::default() };
+        unused::mesh(&snapshot.mesh, &mut own);
         let name = format!("0.0.0.0_{port}");
         let route = RouteName::GatewayHttp { port: *port, bind: None }.to_string();
         own.refer(TypeUrl::Route, &route);
@@ -165,6 +170,10 @@ fn add(
     let name = format!("{host}:{}", server.number);
     let mut notes = Notes::default();
     let routes = rules.routes(vs, &mut notes);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, object) = (text(&vs.metadata.namespace), text(&vs.metadata.name));
+    let key = ResourceKey::new(Kind::VirtualService, &namespace, &object);
+    unused::at_gateway(&key, &vs.spec, &mut notes);
     if let Some(known) = hosts.iter_mut().find(|known| known.name == name) {
         // A route without conditions takes all that is left, and so comes last.
         known.routes.extend(routes);

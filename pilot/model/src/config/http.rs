@@ -1,10 +1,11 @@
 //! HTTP connection managers, TCP proxies and access logs.
 
-use mesh_api::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficMode};
+use mesh_api::crd::destination_rule::TrafficPolicy;
+use mesh_api::mesh_config::{AccessLogEncoding, MeshConfig, Normalization, OutboundTrafficMode};
 use mesh_api::name::FixedCluster;
 use serde_json::{Value, json};
 
-use super::document::{typed_struct, url};
+use super::document::{duration, set, typed_struct, url};
 use crate::class::Class;
 use crate::proxy::Dialect;
 use crate::snapshot::Snapshot;
@@ -51,6 +52,7 @@ pub(crate) fn manager(
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "use_remote_address": side == Side::Gateway,
     });
+    normalise(&mut config, snapshot.mesh.path_normalization.normalization);
     config[route.0] = route.1;
     match side {
         Side::Inbound => {
@@ -75,6 +77,19 @@ pub(crate) fn manager(
         config["access_log"] = logs.into();
     }
     json!({ "name": MANAGER, "typed_config": config })
+}
+
+/// How far paths are brought into one form before anything is decided by them.
+fn normalise(config: &mut Value, normalization: Normalization) {
+    match normalization {
+        Normalization::Default | Normalization::Base => {}
+        Normalization::None => config["normalize_path"] = false.into(),
+        Normalization::MergeSlashes => config["merge_slashes"] = true.into(),
+        Normalization::DecodeAndMergeSlashes => {
+            config["merge_slashes"] = true.into();
+            config["path_with_escaped_slashes_action"] = "UNESCAPE_AND_FORWARD".into();
+        }
+    }
 }
 
 fn filters(class: &Class, side: Side) -> Vec<Value> {
@@ -127,11 +142,32 @@ fn alpn() -> Value {
 
 /// A TCP proxy to a cluster as a network filter.
 pub(crate) fn tcp_proxy(snapshot: &Snapshot, stat_prefix: &str, cluster: &str) -> Value {
-    let mut config = json!({
-        "@type": url(TCP_PROXY_TYPE),
-        "stat_prefix": stat_prefix,
-        "cluster": cluster,
-    });
+    forward(snapshot, stat_prefix, &[(cluster.to_owned(), 1)], &TrafficPolicy::default())
+}
+
+/// A TCP proxy to clusters by weight as a network filter, under what a policy says of connections.
+pub(crate) fn forward(
+    snapshot: &Snapshot,
+    stat_prefix: &str,
+    clusters: &[(String, u32)],
+    policy: &TrafficPolicy,
+) -> Value {
+    let mut config = json!({ "@type": url(TCP_PROXY_TYPE), "stat_prefix": stat_prefix });
+    match clusters {
+        [(only, _)] => config["cluster"] = only.clone().into(),
+        several => {
+            let weighted =
+                several.iter().map(|(name, weight)| json!({ "name": name, "weight": weight }));
+            config["weighted_clusters"] = json!({ "clusters": weighted.collect::<Vec<_>>() });
+        }
+    }
+    let tcp = policy.connection_pool.as_ref().and_then(|pool| pool.tcp.clone()).unwrap_or_default();
+    set(&mut config, "idle_timeout", duration(tcp.idle_timeout));
+    set(&mut config, "max_downstream_connection_duration", duration(tcp.max_connection_duration));
+    let hash = policy.load_balancer.as_ref().and_then(|lb| lb.consistent_hash.as_ref());
+    if hash.is_some_and(|hash| hash.use_source_ip == Some(true)) {
+        config["hash_policy"] = json!([{ "source_ip": {} }]);
+    }
     let logs = access_logs(&snapshot.mesh);
     if !logs.is_empty() {
         config["access_log"] = logs.into();
@@ -150,7 +186,7 @@ pub(crate) fn unknown_cluster(snapshot: &Snapshot) -> &'static str {
 
 /// Whether traffic to no known service is let through.
 pub(crate) fn allows_any(snapshot: &Snapshot) -> bool {
-    snapshot.mesh.outbound_traffic_policy.mode == OutboundTrafficMode::AllowAny
+    snapshot.mesh.outbound_traffic_policy.mode != OutboundTrafficMode::RegistryOnly
 }
 
 fn access_logs(mesh: &MeshConfig) -> Vec<Value> {

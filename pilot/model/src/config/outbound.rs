@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use mesh_api::name::{ClusterName, FixedCluster, RouteName};
+use mesh_api::name::{FixedCluster, RouteName};
 use mesh_api::port::PortNumber;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, ads, socket};
 use super::http::{Side, manager, tcp_proxy, unknown_cluster};
-use super::inspect;
+use super::l4::{Chains, Reached};
+use super::{inspect, unused};
 use crate::class::Class;
 use crate::registry::{Port, Resolution, Service};
 use crate::resource::Inputs;
@@ -66,6 +67,7 @@ fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
     let (hole, unknown) = (FixedCluster::BlackHole.as_str(), unknown_cluster(snapshot));
     notes.refer(TypeUrl::Cluster, hole);
     notes.refer(TypeUrl::Cluster, unknown);
+    unused::mesh(&snapshot.mesh, &mut notes);
     let document = json!({
         "name": "virtualOutbound",
         "address": socket("0.0.0.0", port),
@@ -139,20 +141,35 @@ fn bytes(snapshot: &Snapshot, class: &Class, of: (&Service, &Port), ip: IpAddr) 
     let (service, port) = of;
     let mut notes = Notes::default();
     let name = format!("{ip}_{}", port.number);
-    let cluster = ClusterName::outbound(port.number, service.host.clone()).to_string();
-    notes.refer(TypeUrl::Cluster, &cluster);
+    let Chains { mut conditional, default } =
+        Reached { snapshot, class, service, port }.chains(&mut notes);
     let mut document = frame(&name, &ip.to_string(), port.number);
-    let tcp = tcp_proxy(snapshot, &cluster, &cluster);
     if port.protocol.is_unsupported() {
         let route = RouteName::HostPort { host: service.host.clone(), port: port.number };
         let chain = http_chain(snapshot, class, &name, &route.to_string(), &mut notes);
+        conditional.insert(0, chain);
         document["listener_filters"] = json!(inspect::everywhere());
         document["listener_filters_timeout"] =
             snapshot.mesh.protocol_detection_timeout.to_string().into();
-        document["filter_chains"] = json!([chain]);
-        document["default_filter_chain"] = json!({ "name": name, "filters": [tcp] });
+        document["filter_chains"] = conditional.into();
+        if let Some(default) = default {
+            document["default_filter_chain"] = json!({ "name": name, "filters": [default] });
+        }
+    } else if conditional.is_empty() {
+        let chains = default.map(|filter| json!({ "filters": [filter] }));
+        document["filter_chains"] = chains.into_iter().collect();
     } else {
-        document["filter_chains"] = json!([{ "filters": [tcp] }]);
+        if port.protocol.is_tls() {
+            let names = inspect::Wanted { tls: true, http: false };
+            document["listener_filters"] = json!(inspect::at(&[], names));
+            document["listener_filters_timeout"] =
+                snapshot.mesh.protocol_detection_timeout.to_string().into();
+        }
+        document["filter_chains"] = conditional.into();
+        // A chain without conditions would lose connections of which a part of a condition holds.
+        if let Some(default) = default {
+            document["default_filter_chain"] = json!({ "name": name, "filters": [default] });
+        }
     }
     notes.finish(TypeUrl::Listener, &name, document)
 }

@@ -148,17 +148,14 @@ fn of_service(
     domains.retain(|domain| taken.insert(domain.clone()));
     let rules = Rules { snapshot, class, port: port.number, gateway: None };
     let mut routes = Vec::new();
-    if let Some(vs) = governing(snapshot, class, &service.host) {
+    if let Some(vs) = governing(snapshot, class, &service.host, has_http) {
         routes = rules.routes(&vs, &mut notes);
     }
     if routes.is_empty() {
-        let cluster = ClusterName::outbound(port.number, service.host.clone()).to_string();
-        notes.refer(TypeUrl::Cluster, &cluster);
-        routes.push(rule::plain(
-            snapshot,
-            &cluster,
-            &format!("{}:{}/*", service.host, port.number),
-        ));
+        let cluster = ClusterName::outbound(port.number, service.host.clone());
+        notes.refer(TypeUrl::Cluster, &cluster.to_string());
+        let operation = format!("{}:{}/*", service.host, port.number);
+        routes.push(rule::plain(snapshot, class, &cluster, &operation));
     }
     let name = format!("{}:{}", service.host, port.number);
     (!domains.is_empty()).then_some(Host { name, domains, routes, notes })
@@ -173,7 +170,7 @@ fn of_rules(
 ) -> Vec<Host> {
     let rules = Rules { snapshot, class, port, gateway: None };
     let mut all = Vec::new();
-    for vs in for_mesh(snapshot, class) {
+    for vs in for_mesh(snapshot, class).filter(|vs| has_http(vs)) {
         let namespace = vs.metadata.namespace.as_deref().unwrap_or_default();
         for host in vs.spec.hosts.iter().filter_map(|host| snapshot.resolve(host, namespace)) {
             let known = snapshot.services.keys().any(|service| host.covers(service));
@@ -197,8 +194,12 @@ fn for_mesh<'a>(
 ) -> impl Iterator<Item = &'a Arc<VirtualService>> + 'a {
     snapshot.virtual_services.iter().filter(move |vs| {
         let mesh = vs.spec.gateways.is_empty() || vs.spec.gateways.iter().any(|g| g == "mesh");
-        mesh && !vs.spec.http.is_empty() && exported(snapshot, class, vs)
+        mesh && exported(snapshot, class, vs)
     })
+}
+
+fn has_http(vs: &VirtualService) -> bool {
+    !vs.spec.http.is_empty()
 }
 
 /// Whether proxies of the class see the virtual service.
@@ -208,10 +209,16 @@ pub(crate) fn exported(snapshot: &Snapshot, class: &Class, vs: &VirtualService) 
     Export::of(&vs.spec.export_to, default, namespace).reaches(&class.namespace)
 }
 
-/// The virtual service for a host: the most specific, then the oldest.
-fn governing(snapshot: &Snapshot, class: &Class, host: &Hostname) -> Option<Arc<VirtualService>> {
+/// The virtual service for a host, of those that have such rules: the most specific, then the
+/// oldest.
+pub(crate) fn governing(
+    snapshot: &Snapshot,
+    class: &Class,
+    host: &Hostname,
+    has_rules: impl Fn(&VirtualService) -> bool,
+) -> Option<Arc<VirtualService>> {
     let mut best: Option<(Hostname, &Arc<VirtualService>)> = None;
-    for vs in for_mesh(snapshot, class) {
+    for vs in for_mesh(snapshot, class).filter(|vs| has_rules(vs)) {
         let namespace = vs.metadata.namespace.as_deref().unwrap_or_default();
         for named in vs.spec.hosts.iter().filter_map(|host| snapshot.resolve(host, namespace)) {
             let better = best

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use mesh_api::crd::VirtualService;
 use mesh_api::crd::common::{Destination, Percent, StringMatch};
 use mesh_api::crd::virtual_service::{
-    HeaderOperations, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite,
-    HttpRoute, HttpRouteDestination,
+    HeaderOperations, HttpMatchRequest, HttpRedirect, HttpRewrite, HttpRoute, HttpRouteDestination,
+    RedirectPort,
 };
 use mesh_api::name::{ClusterName, SubsetName};
 use mesh_api::port::PortNumber;
@@ -14,15 +14,13 @@ use mesh_api::selector::is_subset;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
-use super::cors;
-use super::document::{Notes, config_path, duration, set, url};
+use super::document::{Notes, config_path, set};
+use super::filter::{self, fraction};
+use super::retry::retries;
+use super::{cluster, pool, unused};
 use crate::class::Class;
 use crate::key::{Kind, ResourceKey};
 use crate::snapshot::Snapshot;
-
-const RETRY_ON: &str =
-    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
-const FAULT: &str = "envoy.filters.http.fault";
 
 /// Where rules are applied.
 #[derive(Clone, Copy)]
@@ -44,21 +42,35 @@ struct Rule<'a> {
 }
 
 /// A route that sends everything to one cluster.
-pub(crate) fn plain(snapshot: &Snapshot, cluster: &str, operation: &str) -> Value {
+pub(crate) fn plain(
+    snapshot: &Snapshot,
+    class: &Class,
+    cluster: &ClusterName,
+    operation: &str,
+) -> Value {
+    let hashed = hashed(snapshot, class, cluster);
+    let policy = snapshot.mesh.default_http_retry_policy.as_ref();
+    let mut action = json!({
+        "cluster": cluster.to_string(),
+        "timeout": "0s",
+        "max_stream_duration": {
+            "max_stream_duration": "0s",
+            "grpc_timeout_header_max": "0s",
+        },
+        "retry_policy": retries(policy, hashed.is_some()),
+    });
+    set(&mut action, "hash_policy", json!(hashed.map(|hashed| [hashed])));
     json!({
         "name": "default",
         "match": { "prefix": "/" },
         "decorator": { "operation": operation },
-        "route": {
-            "cluster": cluster,
-            "timeout": "0s",
-            "max_stream_duration": {
-                "max_stream_duration": "0s",
-                "grpc_timeout_header_max": "0s",
-            },
-            "retry_policy": retries(snapshot.mesh.default_http_retry_policy.as_ref()),
-        },
+        "route": action,
     })
+}
+
+/// What of a request to a cluster is hashed.
+fn hashed(snapshot: &Snapshot, class: &Class, cluster: &ClusterName) -> Option<Value> {
+    pool::hashed(&cluster::policy(snapshot, class, cluster)?)
 }
 
 impl<'a> Rules<'a> {
@@ -80,6 +92,47 @@ impl<'a> Rules<'a> {
             all.extend(fitting.filter_map(|matching| rule.route(Some(matching), notes)));
         }
         all
+    }
+
+    /// The cluster of a destination that the object of that key names at that path. One that no
+    /// registry knows is left to fail where it is used.
+    pub(crate) fn cluster(
+        &self,
+        key: &ResourceKey,
+        path: &str,
+        destination: &Destination,
+        notes: &mut Notes,
+    ) -> Option<String> {
+        let mut complain = |field: &str, reason: String| {
+            notes.complain(key, &format!("{path}.{field}"), reason);
+        };
+        let Some(host) = self.snapshot.resolve(&destination.host, &key.namespace) else {
+            complain("destination.host", "is not a host name".to_owned());
+            return None;
+        };
+        let service = self.snapshot.service(&self.class.namespace, &host);
+        let named = destination.port.as_ref().and_then(|port| port.number);
+        let named = named.and_then(|port| PortNumber::new(u16::try_from(port).ok()?));
+        let single = service.and_then(|service| match service.ports.as_slice() {
+            [only] => Some(only.number),
+            _ => None,
+        });
+        let port = named.or(single).unwrap_or(self.port);
+        if service.is_none_or(|service| service.port(port).is_none()) {
+            complain("destination", format!("no service {host} with port {port} is known"));
+        }
+        let subset = destination.subset.as_deref().filter(|subset| !subset.is_empty());
+        let subset = match subset.map(SubsetName::parse) {
+            None => None,
+            Some(Ok(subset)) => Some(subset),
+            Some(Err(error)) => {
+                complain("destination.subset", error.to_string());
+                return None;
+            }
+        };
+        let name = ClusterName::Outbound { port, subset, host }.to_string();
+        notes.refer(TypeUrl::Cluster, &name);
+        Some(name)
     }
 
     fn fits(&self, matching: &HttpMatchRequest, namespace: &str) -> bool {
@@ -122,7 +175,7 @@ impl Rule<'_> {
             "config": config_path(&self.key, "virtual-service"),
         } } });
         if let Some(redirect) = &http.redirect {
-            route["redirect"] = redirection(redirect);
+            route["redirect"] = self.redirection(redirect);
         } else if let Some(direct) = &http.direct_response {
             let mut action = json!({ "status": direct.status });
             let body = direct.body.clone().unwrap_or_default();
@@ -139,12 +192,10 @@ impl Rule<'_> {
         let headers = http.headers.clone().unwrap_or_default();
         mutate(&mut route, "request", headers.request.as_ref());
         mutate(&mut route, "response", headers.response.as_ref());
-        let mut filters = json!({});
-        set(&mut filters, FAULT, json!(http.fault.as_ref().map(injection)));
-        set(&mut filters, cors::FILTER, json!(http.cors_policy.as_ref().map(cors::policy)));
-        if filters.as_object().is_some_and(|filters| !filters.is_empty()) {
-            route["typed_per_filter_config"] = filters;
-        }
+        let prefix = matching.and_then(|m| m.stat_prefix.clone()).filter(|text| !text.is_empty());
+        set(&mut route, "stat_prefix", json!(prefix));
+        set(&mut route, "typed_per_filter_config", filter::settings(http));
+        unused::http_route(&self.key, &self.path, http, notes);
         Some(route)
     }
 
@@ -184,8 +235,15 @@ impl Rule<'_> {
         action["timeout"] = timeout.clone().into();
         action["max_stream_duration"] =
             json!({ "max_stream_duration": "0s", "grpc_timeout_header_max": timeout });
-        let default = self.rules.snapshot.mesh.default_http_retry_policy.as_ref();
-        set(&mut action, "retry_policy", retries(http.retries.as_ref().or(default)));
+        let Rules { snapshot, class, .. } = self.rules;
+        let first = action["cluster"].as_str().or_else(|| {
+            action.pointer("/weighted_clusters/clusters/0/name").and_then(Value::as_str)
+        });
+        let first = first.and_then(|name| ClusterName::parse(name).ok());
+        let hashed = first.and_then(|name| hashed(snapshot, class, &name));
+        let policy = http.retries.as_ref().or(snapshot.mesh.default_http_retry_policy.as_ref());
+        set(&mut action, "retry_policy", retries(policy, hashed.is_some()));
+        set(&mut action, "hash_policy", json!(hashed.map(|hashed| [hashed])));
         if let Some(rewrite) = &http.rewrite {
             rewritten(&mut action, rewrite, matching);
         }
@@ -245,79 +303,31 @@ impl Rule<'_> {
         all
     }
 
-    /// The cluster of a destination. One that no registry knows is left to fail where it is used.
-    fn cluster(&self, destination: &Destination, notes: &mut Notes) -> Option<String> {
-        let snapshot = self.rules.snapshot;
-        let Some(host) = snapshot.resolve(&destination.host, &self.key.namespace) else {
-            self.complain(notes, "route.destination.host", "is not a host name");
-            return None;
+    fn redirection(&self, redirect: &HttpRedirect) -> Value {
+        let code = match redirect.redirect_code.unwrap_or(301) {
+            302 => "FOUND",
+            303 => "SEE_OTHER",
+            307 => "TEMPORARY_REDIRECT",
+            308 => "PERMANENT_REDIRECT",
+            _ => "MOVED_PERMANENTLY",
         };
-        let service = snapshot.service(&self.rules.class.namespace, &host);
-        let named = destination.port.as_ref().and_then(|port| port.number);
-        let named = named.and_then(|port| PortNumber::new(u16::try_from(port).ok()?));
-        let single = service.and_then(|service| match service.ports.as_slice() {
-            [only] => Some(only.number),
-            _ => None,
-        });
-        let port = named.or(single).unwrap_or(self.rules.port);
-        if service.is_none_or(|service| service.port(port).is_none()) {
-            let reason = format!("no service {host} with port {port} is known");
-            self.complain(notes, "route.destination", &reason);
+        let mut all = json!({ "response_code": code });
+        set(&mut all, "path_redirect", json!(redirect.uri));
+        if redirect.uri.is_none() {
+            set(&mut all, "prefix_rewrite", json!(redirect.prefix_rewrite));
         }
-        let subset = destination.subset.as_deref().filter(|subset| !subset.is_empty());
-        let subset = match subset.map(SubsetName::parse) {
-            None => None,
-            Some(Ok(subset)) => Some(subset),
-            Some(Err(error)) => {
-                self.complain(notes, "route.destination.subset", &error.to_string());
-                return None;
-            }
-        };
-        let name = ClusterName::Outbound { port, subset, host }.to_string();
-        notes.refer(TypeUrl::Cluster, &name);
-        Some(name)
+        set(&mut all, "host_redirect", json!(redirect.authority));
+        let derived = redirect.derive_port == Some(RedirectPort::FromRequestPort);
+        let port = redirect.port.or(derived.then(|| u32::from(self.rules.port.get())));
+        set(&mut all, "port_redirect", json!(port));
+        set(&mut all, "scheme_redirect", json!(redirect.scheme));
+        all
     }
-}
 
-/// The retries of a policy; null for none. Without a policy, Istio retries twice what did not
-/// reach the application.
-fn retries(policy: Option<&HttpRetry>) -> Value {
-    let own = policy.cloned().unwrap_or_default();
-    let attempts = own.attempts.unwrap_or(2);
-    if attempts <= 0 {
-        return Value::Null;
+    fn cluster(&self, destination: &Destination, notes: &mut Notes) -> Option<String> {
+        let path = format!("{}.route", self.path);
+        self.rules.cluster(&self.key, &path, destination, notes)
     }
-    let on = own.retry_on.filter(|on| !on.is_empty()).unwrap_or_else(|| RETRY_ON.to_owned());
-    let (codes, words): (Vec<&str>, Vec<&str>) = on
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .partition(|word| word.parse::<u16>().is_ok());
-    let codes: Vec<u16> = codes.iter().filter_map(|code| code.parse().ok()).collect();
-    let mut words = words.join(",");
-    if !codes.is_empty() && !words.contains("retriable-status-codes") {
-        words = format!("{words}{}retriable-status-codes", if words.is_empty() { "" } else { "," });
-    }
-    let mut policy = json!({
-        "retry_on": words,
-        "num_retries": attempts,
-        "host_selection_retry_max_attempts": 5,
-    });
-    if !codes.is_empty() {
-        policy["retriable_status_codes"] = json!(codes);
-    }
-    if own.retry_ignore_previous_hosts != Some(false) {
-        let kind = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
-        policy["retry_host_predicate"] = json!([{
-            "name": "envoy.retry_host_predicates.previous_hosts",
-            "typed_config": { "@type": url(kind) },
-        }]);
-    }
-    set(&mut policy, "per_try_timeout", duration(own.per_try_timeout));
-    if let Some(backoff) = own.backoff {
-        policy["retry_back_off"] = json!({ "base_interval": backoff.to_string() });
-    }
-    policy
 }
 
 fn condition(matching: Option<&HttpMatchRequest>) -> Value {
@@ -373,25 +383,6 @@ fn tested(key: &str, name: &str, value: &StringMatch) -> Value {
     all
 }
 
-fn redirection(redirect: &HttpRedirect) -> Value {
-    let code = match redirect.redirect_code.unwrap_or(301) {
-        302 => "FOUND",
-        303 => "SEE_OTHER",
-        307 => "TEMPORARY_REDIRECT",
-        308 => "PERMANENT_REDIRECT",
-        _ => "MOVED_PERMANENTLY",
-    };
-    let mut all = json!({ "response_code": code });
-    set(&mut all, "path_redirect", json!(redirect.uri));
-    if redirect.uri.is_none() {
-        set(&mut all, "prefix_rewrite", json!(redirect.prefix_rewrite));
-    }
-    set(&mut all, "host_redirect", json!(redirect.authority));
-    set(&mut all, "port_redirect", json!(redirect.port));
-    set(&mut all, "scheme_redirect", json!(redirect.scheme));
-    all
-}
-
 fn rewritten(action: &mut Value, rewrite: &HttpRewrite, matching: Option<&HttpMatchRequest>) {
     set(action, "host_rewrite_literal", json!(rewrite.authority));
     if let Some(regex) = &rewrite.uri_regex_rewrite {
@@ -434,59 +425,4 @@ fn mutate(on: &mut Value, which: &str, operations: Option<&HeaderOperations>) {
     if !operations.remove.is_empty() {
         on[format!("{which}_headers_to_remove")] = json!(operations.remove);
     }
-}
-
-/// A percentage in millionths.
-fn fraction(percent: f64) -> Value {
-    let clamped = (percent.clamp(0.0, 100.0) * 10_000.0).round();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Between 0 and a million.
-    let millionths = clamped as u32;
-    json!({ "numerator": millionths, "denominator": "MILLION" })
-}
-
-fn injection(fault: &HttpFaultInjection) -> Value {
-    let mut all = json!({ "@type": url("envoy.extensions.filters.http.fault.v3.HTTPFault") });
-    let share = |percent: Option<&Percent>| fraction(percent.and_then(|p| p.value).unwrap_or(0.0));
-    if let Some(delay) = &fault.delay {
-        let old = delay.percent.map(|percent| Percent { value: Some(f64::from(percent)) });
-        let percent = delay.percentage.as_ref().or(old.as_ref());
-        if let Some(length) = delay.fixed_delay {
-            all["delay"] =
-                json!({ "fixed_delay": length.to_string(), "percentage": share(percent) });
-        }
-    }
-    if let Some(abort) = &fault.abort {
-        let percentage = share(abort.percentage.as_ref());
-        if let Some(status) = abort.http_status {
-            all["abort"] = json!({ "http_status": status, "percentage": percentage });
-        } else if let Some(status) = abort.grpc_status.as_deref().and_then(grpc_status) {
-            all["abort"] = json!({ "grpc_status": status, "percentage": percentage });
-        }
-    }
-    all
-}
-
-/// gRPC's status codes in their order.
-fn grpc_status(name: &str) -> Option<usize> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    let index = NAMES.iter().position(|known| *known == name);
-    index.or_else(|| name.parse().ok().filter(|code| *code < NAMES.len()))
 }

@@ -1,5 +1,7 @@
 //! A small Bookinfo as proxies see it, in both dialects.
 
+mod traffic;
+
 use std::sync::Arc;
 
 use k8s_openapi::serde::de::DeserializeOwned;
