@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    completion, demo, install, kube_inject, local, manifest, proxy_config, uninstall, version,
+    completion, demo, experimental, explain, install, kube_inject, local, manifest, proxy_config,
+    proxy_status, uninstall, version,
 };
 
 /// Install, inspect and run the mesh.
@@ -36,8 +37,43 @@ pub enum Command {
     /// Show what a proxy runs with.
     #[command(subcommand, visible_alias = "pc")]
     ProxyConfig(proxy_config::Command),
-    /// Print the version of meshctl.
+    /// Show how far proxies are with what the control plane sent them.
+    #[command(visible_alias = "ps")]
+    ProxyStatus(proxy_status::Args),
+    /// Say what a proxy would do with a request, and why.
+    Explain(explain::Args),
+    /// Commands under the names they have in `istioctl experimental`.
+    #[command(subcommand, visible_aliases = ["x", "exp"])]
+    Experimental(experimental::Command),
+    /// Print the versions of meshctl, the control plane and the proxies.
     Version(version::Args),
     /// Print a completion script for a shell.
     Completion(completion::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_options_are_in_each_others_way() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_go_by_istioctls_names() {
+        for line in [
+            "meshctl ps -v 1 -o table",
+            "meshctl x ps deployment/a.default",
+            "meshctl version --short=false --remote=false",
+            "meshctl pc cluster a -o short",
+            "meshctl apply -s profile=demo -y",
+            "meshctl explain a --to b:80 -H k:v",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());
+        }
+    }
 }

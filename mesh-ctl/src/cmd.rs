@@ -3,11 +3,14 @@
 pub mod completion;
 pub mod connect;
 pub mod demo;
+pub mod experimental;
+pub mod explain;
 pub mod install;
 pub mod kube_inject;
 pub mod local;
 pub mod manifest;
 pub mod proxy_config;
+pub mod proxy_status;
 pub mod uninstall;
 pub mod version;
 
@@ -26,6 +29,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Uninstall(args) => uninstall::run(&args)?,
         Command::Manifest(command) => manifest::run(&command)?,
         Command::ProxyConfig(command) => proxy_config::run(&command)?,
+        Command::ProxyStatus(args) => proxy_status::run(&args)?,
+        Command::Explain(args) => explain::run(&args)?,
+        Command::Experimental(command) => experimental::run(&command)?,
         Command::Version(args) => version::run(&args)?,
         Command::Completion(args) => completion::run(&args),
     }

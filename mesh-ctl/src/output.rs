@@ -11,6 +11,7 @@ use crate::error::Error;
 pub enum Format {
     /// For people.
     #[default]
+    #[value(aliases = ["short", "table"])]
     Text,
     /// JSON.
     Json,

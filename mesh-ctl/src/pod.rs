@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Error;
 
@@ -137,14 +139,44 @@ impl Target {
 /// When the pod cannot be reached, or the answer is not 200.
 pub async fn get(
     client: &Client,
-    (pod, namespace): (&str, &str),
+    pod: (&str, &str),
     port: u16,
     path: &str,
 ) -> Result<Bytes, Error> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(client, pod, namespace, port, path));
-    answer.await.unwrap_or_else(|_| {
+    request(client, pod, port, (Method::GET, path)).await
+}
+
+/// `POST path` without a body, as [`get`].
+///
+/// # Errors
+/// When the pod cannot be reached, or the answer is not 200.
+pub async fn post(
+    client: &Client,
+    pod: (&str, &str),
+    port: u16,
+    path: &str,
+) -> Result<Bytes, Error> {
+    request(client, pod, port, (Method::POST, path)).await
+}
+
+/// A value for a query, percent-encoded.
+pub fn query_value(text: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}
+
+async fn request(
+    client: &Client,
+    pod: (&str, &str),
+    port: u16,
+    (method, path): (Method, &str),
+) -> Result<Bytes, Error> {
+    let what = format!("{method} {path}");
+    let answer = exchange(client, pod, port, (method, path));
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
         Err(Error::TimedOut(format!(
-            "{pod}.{namespace} did not answer GET {path} on port {port} within {} s",
+            "{}.{} did not answer {what} on port {port} within {} s",
+            pod.0,
+            pod.1,
             ANSWER_TIMEOUT.as_secs()
         )))
     })
@@ -152,10 +184,9 @@ pub async fn get(
 
 async fn exchange(
     client: &Client,
-    pod: &str,
-    namespace: &str,
+    (pod, namespace): (&str, &str),
     port: u16,
-    path: &str,
+    (method, path): (Method, &str),
 ) -> Result<Bytes, Error> {
     let failed = |what: String| Error::Failed(format!("{pod}.{namespace} port {port}: {what}"));
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -167,7 +198,10 @@ async fn exchange(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let request = hyper::Request::get(path)
+    let what = format!("{method} {path}");
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
         .header(hyper::header::HOST, "localhost")
         .body(Empty::<Bytes>::new())
         .map_err(|error| failed(error.to_string()))?;
@@ -179,7 +213,7 @@ async fn exchange(
         let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
         if !status.is_success() {
             let text = String::from_utf8_lossy(&body);
-            return Err(failed(format!("GET {path} answered {status}: {}", text.trim_end())));
+            return Err(failed(format!("{what} answered {status}: {}", text.trim_end())));
         }
         Ok(body)
     };

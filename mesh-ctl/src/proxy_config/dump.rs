@@ -47,6 +47,42 @@ impl Dump {
         all
     }
 
+    /// Clusters that the control plane sent.
+    pub fn dynamic_clusters(&self) -> Vec<&Value> {
+        self.list("envoy.admin.v3.ClustersConfigDump", "dynamic_active_clusters", &["cluster"])
+    }
+
+    /// Listeners that the control plane sent, and that serve.
+    pub fn dynamic_listeners(&self) -> Vec<&Value> {
+        let section = "envoy.admin.v3.ListenersConfigDump";
+        self.list(section, "dynamic_listeners", &["active_state", "listener"])
+    }
+
+    /// Route configurations that the control plane sent.
+    pub fn dynamic_routes(&self) -> Vec<&Value> {
+        self.list("envoy.admin.v3.RoutesConfigDump", "dynamic_route_configs", &["route_config"])
+    }
+
+    /// When the control plane last sent a route configuration.
+    pub fn last_updated(&self) -> Option<String> {
+        let section = "envoy.admin.v3.RoutesConfigDump";
+        let all = self.list(section, "dynamic_route_configs", &["last_updated"]);
+        all.into_iter().filter_map(Value::as_str).max().map(str::to_owned)
+    }
+
+    /// Endpoints of clusters, where the dump was asked for them.
+    pub fn endpoints(&self) -> Vec<&Value> {
+        let section = "envoy.admin.v3.EndpointsConfigDump";
+        let mut all = self.list(section, "static_endpoint_configs", &["endpoint_config"]);
+        all.extend(self.list(section, "dynamic_endpoint_configs", &["endpoint_config"]));
+        all
+    }
+
+    /// Filters that came apart from their listeners.
+    pub fn filters(&self) -> Vec<&Value> {
+        self.list("envoy.admin.v3.EcdsConfigDump", "ecds_filters", &["ecds_filter"])
+    }
+
     /// Secrets with their state: `ACTIVE` or `WARMING`.
     pub fn secrets(&self) -> Vec<(&Value, &'static str)> {
         let section = "envoy.admin.v3.SecretsConfigDump";
