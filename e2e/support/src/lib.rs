@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod eventually;
 pub mod http;
 pub mod kubectl;
+pub mod netns;
 pub mod processes;
 pub mod settings;
 pub mod user;

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accepted;
 mod compiled;
+mod control;
 mod dialects;
+mod envoy;
 mod world;
