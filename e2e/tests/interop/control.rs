@@ -39,7 +39,7 @@ pub(crate) const NAME: &str = "istiod.istio-system.svc";
 pub(crate) struct Control {
     context: Arc<Context>,
     generator: Arc<Generator>,
-    ca: TestCa,
+    ca: Arc<TestCa>,
     dir: tempfile::TempDir,
     runtime: Runtime,
 }
@@ -51,7 +51,7 @@ impl Control {
             let mut runtime = Builder::new_multi_thread();
             runtime.worker_threads(1).enable_all().build().unwrap()
         });
-        let ca = TestCa::root("cluster.local");
+        let ca = Arc::new(TestCa::root("cluster.local"));
         let id = "spiffe://cluster.local/ns/istio-system/sa/istiod";
         let (chain, key) = ca.leaf(&Leaf::spiffe(id).with_dns(NAME));
         let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
@@ -81,6 +81,11 @@ impl Control {
         let world: Arc<dyn World> = Arc::new(world);
         let _entered = self.runtime.enter();
         self.context.queue.publish(&world, &ChangeSet::everything(), Instant::now());
+    }
+
+    /// The mesh's authority.
+    pub(crate) fn authority(&self) -> Arc<TestCa> {
+        Arc::clone(&self.ca)
     }
 
     /// Writes certificate, key and root of a workload: `cert.pem`, `key.pem` and `root.pem`.

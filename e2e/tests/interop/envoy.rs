@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::control::{self, Control};
 
 /// The sidecar's user, whose traffic is not captured.
-const PROXY_ID: u32 = 1337;
+pub(crate) const PROXY_ID: u32 = 1337;
 const ADMIN: u16 = 15000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -107,14 +107,6 @@ impl<'a> Envoy<'a> {
         }
     }
 
-    /// A counter or gauge; 0 for one that it does not have.
-    pub(crate) fn stat(&self, name: &str) -> u64 {
-        let text = self.admin("/stats").unwrap();
-        let mut lines = text.lines().filter_map(|line| line.split_once(": "));
-        let found = lines.find(|(known, _)| *known == name);
-        found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
-    }
-
     /// Everything it refused, by its own account; empty when nothing.
     pub(crate) fn refused(&self) -> String {
         let mut all = String::new();
@@ -180,7 +172,7 @@ fn collect<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
 }
 
 /// Lets the proxy's user read a directory of the test.
-fn open(dir: &Path) {
+pub(crate) fn open(dir: &Path) {
     let mut all = vec![dir.to_path_buf()];
     all.extend(dir.parent().map(Path::to_path_buf));
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accepted;
+mod apps;
 mod compiled;
 mod control;
 mod dialects;
 mod envoy;
+mod sidecar;
+mod together;
 mod world;
