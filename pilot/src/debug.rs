@@ -90,6 +90,17 @@ async fn answer(debug: Arc<Debug>, page: Page, request: AdminRequest) -> AdminRe
     }
 }
 
+/// The page of that name.
+#[cfg(test)]
+pub(crate) async fn answer_by_name(
+    debug: &Arc<Debug>,
+    name: &str,
+    request: AdminRequest,
+) -> AdminReply {
+    let page = PAGES.iter().find(|(known, _, _)| *known == name).unwrap();
+    answer(debug.clone(), page.2, request).await
+}
+
 impl Debug {
     async fn admit(&self, request: &AdminRequest) -> Result<(), AdminReply> {
         if !self.settings.authenticate || request.is_local() {

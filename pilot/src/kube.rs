@@ -17,5 +17,7 @@ const READ: Duration = Duration::from_secs(300);
 pub async fn client() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let mut config = Config::infer().await?;
     config.read_timeout = config.read_timeout.or(Some(READ));
+    // Watches have a backoff of their own, which tells of failures; a review should fail early.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }

@@ -8,6 +8,8 @@ pub mod app;
 pub mod ca_relay;
 pub mod debounce;
 pub mod debug;
+#[cfg(test)]
+mod fake_kube;
 pub mod ingest;
 pub mod kube;
 pub mod metrics;

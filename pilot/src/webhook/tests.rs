@@ -1,7 +1,5 @@
 //! The webhook over HTTPS, before a Kubernetes API of the test.
 
-mod fake_api;
-
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -22,8 +20,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use self::fake_api::FakeApi;
 use super::*;
+use crate::fake_kube::FakeKube as FakeApi;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const MAP: &str = "/api/v1/namespaces/istio-system/configmaps/istio-sidecar-injector";
