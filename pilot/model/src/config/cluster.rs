@@ -149,17 +149,23 @@ impl Target<'_> {
         for rule in self.rule.into_iter().flat_map(|rule| &rule.rules) {
             unused::destination_rule(rule, &mut notes);
         }
-        cluster["metadata"] = self.metadata();
+        let mode = policy.tls.as_ref().and_then(|tls| tls.mode);
+        cluster["metadata"] =
+            self.metadata(matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual)));
         notes.finish(TypeUrl::Cluster, &name, cluster)
     }
 
-    fn metadata(&self) -> Value {
+    fn metadata(&self, is_foreign: bool) -> Value {
         let Service { host, name, namespace, .. } = self.service;
         let mut istio = json!({
             "services": [{ "host": host.as_str(), "name": name, "namespace": namespace }],
         });
         if let Some(rule) = self.rule {
             istio["config"] = config_path(&rule.rule, "destination-rule").into();
+        }
+        if is_foreign {
+            // Servers that are not of the mesh do not know its protocols.
+            istio["alpn_override"] = "false".into();
         }
         if let Some(subset) = self.name.subset() {
             istio["subset"] = subset.as_str().into();
@@ -225,13 +231,36 @@ impl Target<'_> {
                 cluster["transport_socket"] = self.mutual(tls);
             }
             Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => {
-                if let Some(rule) = self.rule {
-                    let reason = "modes SIMPLE and MUTUAL are refused: connections get no TLS \
-                                  of their own; use ISTIO_MUTUAL or DISABLE";
-                    notes.complain(&rule.rule, "spec.trafficPolicy.tls.mode", reason.to_owned());
+                if let Some(tls) = tls {
+                    self.originate(cluster, tls, notes);
                 }
             }
             Some(ClientTlsMode::Disable) => {}
+        }
+    }
+
+    /// TLS that the endpoints end themselves. What cannot be done ends connections, rather than
+    /// letting them go on in clear.
+    fn originate(&self, cluster: &mut Value, tls: &ClientTlsSettings, notes: &mut Notes) {
+        let alpn: &[&str] = if self.is_http2 { &["h2"] } else { &[] };
+        match tls::originated(tls, self.service.host.as_str(), alpn) {
+            Ok(socket) => cluster["transport_socket"] = socket,
+            Err((field, reason)) => {
+                if let Some(rule) = self.rule {
+                    let field = format!("spec.trafficPolicy.tls.{field}");
+                    let reason = format!("{reason}; connections to the service fail");
+                    notes.complain(&rule.rule, &field, reason);
+                }
+                cluster["type"] = "STATIC".into();
+                cluster["lb_policy"] = "ROUND_ROBIN".into();
+                if let Some(fields) = cluster.as_object_mut() {
+                    for field in ["eds_cluster_config", "ring_hash_lb_config", "maglev_lb_config"] {
+                        fields.remove(field);
+                    }
+                    fields.remove("least_request_lb_config");
+                }
+                notes.references.clear();
+            }
         }
     }
 

@@ -1,5 +1,6 @@
-//! Mutual TLS between workloads, on both sides of a connection.
+//! TLS of connections: mutual between workloads, on both sides; and what a rule asks for instead.
 
+use mesh_api::crd::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use mesh_api::mesh_config::MeshConfig;
 use serde_json::{Value, json};
 
@@ -72,6 +73,71 @@ pub(crate) fn upstream(sans: &[String], sni: &str, alpn: &[&str]) -> Value {
     });
     let common = common(sans.iter().map(exact).collect(), alpn, parameters);
     socket("UpstreamTlsContext", json!({ "common_tls_context": common, "sni": sni }))
+}
+
+/// The client's side towards a server with a TLS of its own (modes SIMPLE and MUTUAL). Without a
+/// name in the rule, the server must prove to be `host`.
+///
+/// # Errors
+/// The field that is refused, and why.
+pub(crate) fn originated(
+    tls: &ClientTlsSettings,
+    host: &str,
+    alpn: &[&str],
+) -> Result<Value, (&'static str, &'static str)> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    if given(&tls.credential_name).is_some() {
+        return Err(("credentialName", "is refused: name files of the pod"));
+    }
+    if given(&tls.ca_crl).is_some() {
+        return Err(("caCrl", "is refused: no revocation list is consulted"));
+    }
+    let sni = given(&tls.sni).unwrap_or_else(|| host.to_owned());
+    let mut validation = json!({});
+    let mut names = tls.subject_alt_names.clone();
+    if tls.insecure_skip_verify == Some(true) {
+        validation["trust_chain_verification"] = "ACCEPT_UNTRUSTED".into();
+    } else if names.is_empty() {
+        names.push(sni.clone());
+    }
+    if !names.is_empty() {
+        validation["match_typed_subject_alt_names"] =
+            names.iter().map(|name| named(name)).collect();
+    }
+    let roots = match given(&tls.ca_certificates) {
+        Some(path) => format!("file-root:{path}"),
+        None => "file-root:system".to_owned(),
+    };
+    let mut common = json!({
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_2",
+            "tls_maximum_protocol_version": "TLSv1_3",
+        },
+        "alpn_protocols": alpn,
+        "combined_validation_context": {
+            "default_validation_context": validation,
+            "validation_context_sds_secret_config": secret(&roots),
+        },
+    });
+    if tls.mode == Some(ClientTlsMode::Mutual) {
+        let certificate = given(&tls.client_certificate)
+            .ok_or(("clientCertificate", "is missing: mode MUTUAL presents a certificate"))?;
+        let key = given(&tls.private_key)
+            .ok_or(("privateKey", "is missing: mode MUTUAL presents a certificate"))?;
+        let own = secret(&format!("file-cert:{certificate}~{key}"));
+        common["tls_certificate_sds_secret_configs"] = json!([own]);
+    }
+    Ok(socket("UpstreamTlsContext", json!({ "common_tls_context": common, "sni": sni })))
+}
+
+/// A name that a server's certificate must have.
+fn named(name: &str) -> Value {
+    let kind = match name {
+        name if name.contains("://") => "URI",
+        name if name.parse::<std::net::IpAddr>().is_ok() => "IP_ADDRESS",
+        _ => "DNS",
+    };
+    json!({ "san_type": kind, "matcher": { "exact": name } })
 }
 
 /// The server's side: the client must have an identity of one of the mesh's trust domains.

@@ -2,8 +2,11 @@
 //! happens instead.
 
 use mesh_api::crd::DestinationRule;
-use mesh_api::crd::destination_rule::{LoadBalancerSettings, OutlierDetection, TrafficPolicy};
-use mesh_api::crd::virtual_service::{HttpMatchRequest, HttpRoute};
+use mesh_api::crd::destination_rule::{
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings,
+    OutlierDetection, TrafficPolicy,
+};
+use mesh_api::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpec};
 use mesh_api::mesh_config::{MeshConfig, OutboundTrafficMode};
 
 use super::document::Notes;
@@ -98,20 +101,17 @@ fn traffic_policy(key: &ResourceKey, path: &str, policy: &TrafficPolicy, notes: 
     pool(key, path, policy.connection_pool.as_ref(), notes);
     balancer(key, path, policy.load_balancer.as_ref(), notes);
     outlier(key, path, policy.outlier_detection.as_ref(), notes);
+    tls(key, path, policy.tls.as_ref(), notes);
     for (index, port) in policy.port_level_settings.iter().enumerate() {
         let path = format!("{path}.portLevelSettings[{index}]");
         pool(key, &path, port.connection_pool.as_ref(), notes);
         balancer(key, &path, port.load_balancer.as_ref(), notes);
         outlier(key, &path, port.outlier_detection.as_ref(), notes);
+        tls(key, &path, port.tls.as_ref(), notes);
     }
 }
 
-fn pool(
-    key: &ResourceKey,
-    path: &str,
-    pool: Option<&mesh_api::crd::destination_rule::ConnectionPoolSettings>,
-    notes: &mut Notes,
-) {
+fn pool(key: &ResourceKey, path: &str, pool: Option<&ConnectionPoolSettings>, notes: &mut Notes) {
     let http = pool.and_then(|pool| pool.http.as_ref());
     let keepalive = http.and_then(|http| http.http2_keep_alive.as_ref());
     if keepalive.is_some_and(|keepalive| keepalive.timeout.is_none()) {
@@ -147,6 +147,25 @@ fn outlier(key: &ResourceKey, path: &str, outlier: Option<&OutlierDetection>, no
     complain(codes, "outlierDetectionHttpErrorCodes", counted);
 }
 
+fn tls(key: &ResourceKey, path: &str, tls: Option<&ClientTlsSettings>, notes: &mut Notes) {
+    let Some(tls) = tls else { return };
+    if matches!(tls.mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual)) {
+        return;
+    }
+    let fields = [
+        ("clientCertificate", tls.client_certificate.is_some()),
+        ("privateKey", tls.private_key.is_some()),
+        ("caCertificates", tls.ca_certificates.is_some()),
+        ("credentialName", tls.credential_name.is_some()),
+        ("caCrl", tls.ca_crl.is_some()),
+        ("insecureSkipVerify", tls.insecure_skip_verify == Some(true)),
+    ];
+    for (field, _) in fields.iter().filter(|(_, set)| *set) {
+        let reason = "has no effect in this mode: only SIMPLE and MUTUAL read it";
+        notes.complain(key, &format!("{path}.tls.{field}"), reason.to_owned());
+    }
+}
+
 /// Complains about an HTTP rule at that path of a VirtualService.
 pub(crate) fn http_route(key: &ResourceKey, path: &str, http: &HttpRoute, notes: &mut Notes) {
     let mut complain = |set: bool, field: &str, reason: &str| {
@@ -171,11 +190,7 @@ fn claims(matching: &HttpMatchRequest) -> bool {
 }
 
 /// Complains about rules that gateways do not follow.
-pub(crate) fn at_gateway(
-    key: &ResourceKey,
-    spec: &mesh_api::crd::virtual_service::VirtualServiceSpec,
-    notes: &mut Notes,
-) {
+pub(crate) fn at_gateway(key: &ResourceKey, spec: &VirtualServiceSpec, notes: &mut Notes) {
     for (set, field) in [(!spec.tls.is_empty(), "spec.tls"), (!spec.tcp.is_empty(), "spec.tcp")] {
         if set {
             let reason = "has no effect at gateways: they open HTTP servers only";

@@ -337,3 +337,47 @@ fn the_mesh_completes_policies_and_paths() {
     );
     assert!(text.contains(r#""merge_slashes":true"#));
 }
+
+#[test]
+fn rules_ask_for_tls_of_the_servers_own() {
+    let with = |tls: Value| {
+        let spec = json!({ "host": "reviews", "trafficPolicy": { "tls": tls } });
+        received(vec![object("DestinationRule", "reviews", spec)])
+    };
+    let simple = json!({ "mode": "SIMPLE", "caCertificates": "/etc/ca.pem" });
+    let mutual = json!({
+        "mode": "MUTUAL", "clientCertificate": "/etc/cert.pem", "privateKey": "/etc/key.pem",
+        "sni": "a.example.com", "subjectAltNames": ["b.example.com", "spiffe://x/ns/a/sa/b"],
+    });
+    let host = "reviews.default.svc.cluster.local";
+    let cases = [
+        (simple, vec!["file-root:/etc/ca.pem", host]),
+        (mutual, vec!["file-root:system", "file-cert:/etc/cert.pem~/etc/key.pem", "a.example.com"]),
+    ];
+    for (tls, parts) in cases {
+        let (plane, complaints) = with(tls);
+        assert_eq!(complaints, BTreeSet::new());
+        let Lookup::Found(cluster) = plane.cluster(REVIEWS) else { panic!("no {REVIEWS}") };
+        let transports = format!("{:?}", cluster.transports);
+        for part in parts {
+            assert!(transports.contains(part), "{part} in {transports}");
+        }
+        assert!(!cluster.metadata.alpn_override);
+    }
+    // What cannot be done does not happen in clear.
+    let secret = json!({ "mode": "SIMPLE", "credentialName": "c" });
+    let missing = json!({ "mode": "MUTUAL" });
+    for (tls, field) in [(secret, "credentialName"), (missing, "clientCertificate")] {
+        let (plane, complaints) = with(tls);
+        let field = format!("reviews spec.trafficPolicy.tls.{field}");
+        assert_eq!(complaints, BTreeSet::from([field]));
+        let Lookup::Found(cluster) = plane.cluster(REVIEWS) else { panic!("no {REVIEWS}") };
+        assert_eq!(cluster.eds_name(), None);
+    }
+    let ignored = json!({ "mode": "ISTIO_MUTUAL", "caCertificates": "/etc/ca.pem" });
+    let (_, complaints) = with(ignored);
+    assert_eq!(
+        complaints,
+        BTreeSet::from(["reviews spec.trafficPolicy.tls.caCertificates".to_owned()])
+    );
+}
