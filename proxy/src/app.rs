@@ -82,7 +82,7 @@ pub async fn start(
     let running = run(&process, &settings, live, outside).await?;
     let pages = pages(&process, &settings, running, observed);
     status::hold_drain(&process.tasks, &document.drain);
-    let addresses = status::serve(&process, &document.status)?;
+    let addresses = status::serve(&pages)?;
     info!(?addresses, "readiness and agent");
     Ok(pages.routes(admin))
 }

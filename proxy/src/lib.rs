@@ -6,6 +6,7 @@ pub mod app;
 pub mod cli;
 pub mod dns;
 pub mod failure;
+pub mod health;
 pub mod http;
 pub mod identity;
 pub mod init;

@@ -69,20 +69,26 @@ fn mesh() -> Stage {
     stage
 }
 
-fn bootstrap() -> Bootstrap {
+fn bootstrap(status: Value) -> Bootstrap {
     serde_json::from_value(json!({
         "node": {
-            "id": "sidecar~10.1.0.7~reviews-v1.default~default.svc.cluster.local",
+            "id": "sidecar~127.0.0.1~reviews-v1.default~default.svc.cluster.local",
             "cluster": "reviews.default",
             "metadata": { "CLUSTER_ID": "Kubernetes", "LABELS": { "app": "reviews" } }
         },
         "discovery": { "address": "istiod.istio-system.svc:15012" },
+        "status": status,
         "stats": { "inclusion": { "inclusionRegexps": [".*upstream_rq_503"] } }
     }))
     .unwrap()
 }
 
-pub(crate) fn pages() -> Pages {
+fn pages() -> Pages {
+    pages_with(json!({}))
+}
+
+/// Pages of a proxy whose bootstrap document has this `status`.
+pub(crate) fn pages_with(status: Value) -> Pages {
     let mut stage = mesh();
     let world = World::new();
     world.publish(stage.publish(Duration::from_secs(6)), Default::default());
@@ -91,7 +97,7 @@ pub(crate) fn pages() -> Pages {
     let process = Process::detached(COMPONENT);
     Pages::new(Parts {
         process,
-        bootstrap: Arc::new(bootstrap()),
+        bootstrap: Arc::new(bootstrap(status)),
         workers: 2,
         world,
         upstreams: SharedUpstreams::new(),
@@ -109,6 +115,7 @@ fn ask(query: &str) -> AdminRequest {
         query: query.to_owned(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
+        peer: "127.0.0.1:9".parse().unwrap(),
     }
 }
 
@@ -185,7 +192,7 @@ async fn a_dump_is_cut_down_as_asked() {
     assert_eq!(get(&pages, config_dump::page, "resource=cheese").await.0, 404);
     assert_eq!(get(&pages, config_dump::page, "name_regex=(").await.0, 400);
     let (_, body) = get(&pages, config_dump::page, "resource=bootstrap&mask=node.id").await;
-    assert!(body.contains("sidecar~10.1.0.7") && !body.contains("xds-grpc"), "{body}");
+    assert!(body.contains("sidecar~127.0.0.1") && !body.contains("xds-grpc"), "{body}");
 }
 
 #[tokio::test]
