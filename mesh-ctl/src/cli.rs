@@ -69,6 +69,8 @@ mod tests {
             "meshctl x ps deployment/a.default",
             "meshctl version --short=false --remote=false",
             "meshctl pc cluster a -o short",
+            "meshctl pc log a --level http:debug,info",
+            "meshctl pc all -f dump.json --with-headers",
             "meshctl apply -s profile=demo -y",
             "meshctl explain a --to b:80 -H k:v",
         ] {

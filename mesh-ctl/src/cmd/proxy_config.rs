@@ -13,7 +13,7 @@ use crate::output::{self, Format};
 use crate::pod::{self, Target};
 use crate::proxy_config::dump::Dump;
 use crate::proxy_config::table::Table;
-use crate::proxy_config::{clusters, endpoints, listeners, routes, secrets};
+use crate::proxy_config::{clusters, endpoints, filters, listeners, log_levels, routes, secrets};
 use crate::{kubeconfig, settings};
 
 /// What is asked of a proxy.
@@ -70,6 +70,13 @@ pub enum Command {
         #[command(flatten)]
         filter: endpoints::Filter,
     },
+    /// Endpoints as the control plane sent them.
+    #[command(hide = true)]
+    Eds {
+        /// Whose.
+        #[command(flatten)]
+        source: Source,
+    },
     /// Certificates and roots; never private keys.
     #[command(visible_aliases = ["secrets", "s"])]
     Secret {
@@ -83,6 +90,36 @@ pub enum Command {
         /// Whose.
         #[command(flatten)]
         source: Source,
+    },
+    /// Filters that came apart from their listeners.
+    #[command(visible_alias = "ec")]
+    Ecds {
+        /// Whose.
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Everything: clusters, listeners, routes, secrets and endpoints.
+    #[command(visible_alias = "a")]
+    All {
+        /// Whose.
+        #[command(flatten)]
+        source: Source,
+        /// Put a line with its name before each section.
+        #[arg(long)]
+        with_headers: bool,
+    },
+    /// Show or change the levels of the proxy's loggers.
+    #[command(visible_alias = "o")]
+    Log {
+        /// Whose.
+        #[command(flatten)]
+        source: Source,
+        /// A level for all loggers, or for one, such as http:debug.
+        #[arg(long, value_name = "[LOGGER:]LEVEL")]
+        level: Vec<String>,
+        /// Set all loggers back to the level warning.
+        #[arg(short, long, conflicts_with = "level")]
+        reset: bool,
     },
 }
 
@@ -129,6 +166,24 @@ impl Source {
         Ok((bytes.to_vec(), format!("the answer of {name}")))
     }
 
+    /// Asks the proxy for its loggers after the changes.
+    fn loggers(&self, changes: &[String]) -> Result<Vec<u8>, Error> {
+        let Some(name) = self.target.as_deref() else {
+            return Err(Error::Usage("levels are a running proxy's; name a pod".to_owned()));
+        };
+        let target = Target::parse(name, &self.namespace)?;
+        let config = self.kubeconfig.clone().map_or_else(settings::kubeconfig, Ok)?;
+        block_on(async {
+            let client = kubeconfig::client(&config).await?;
+            let (pod, namespace) = target.pod(&client).await?;
+            let pod = (pod.as_str(), namespace.as_str());
+            for change in changes {
+                pod::post(&client, pod, self.proxy_admin_port, change).await?;
+            }
+            Ok(pod::post(&client, pod, self.proxy_admin_port, "/logging").await?.to_vec())
+        })
+    }
+
     fn dump(&self) -> Result<Dump, Error> {
         let (bytes, origin) = self.read("/config_dump")?;
         Dump::parse(&bytes, &origin)
@@ -165,6 +220,23 @@ pub fn run(command: &Command) -> Result<(), Error> {
             source.print(&shown, || routes::table(&shown, *verbose))
         }
         Command::Endpoint { source, filter } => endpoint(source, filter),
+        Command::Eds { source } => {
+            let (bytes, origin) = source.read("/config_dump?include_eds")?;
+            let dump = Dump::parse(&bytes, &origin)?;
+            let shown = dump.endpoints();
+            source.print(&shown, || endpoints::dumped(&shown))
+        }
+        Command::Ecds { source } => {
+            let dump = source.dump()?;
+            let shown = dump.filters();
+            source.print(&shown, || filters::table(&shown))
+        }
+        Command::All { source, with_headers } => all(source, *with_headers),
+        Command::Log { source, level, reset } => {
+            let answer = source.loggers(&log_levels::pages(level, *reset)?)?;
+            output::line(log_levels::words(&answer).trim_end());
+            Ok(())
+        }
         Command::Secret { source } => {
             let dump = source.dump()?;
             let secrets = dump.secrets();
@@ -181,6 +253,34 @@ pub fn run(command: &Command) -> Result<(), Error> {
             output::result(format, bootstrap, "")
         }
     }
+}
+
+/// All sections; endpoints as the dump has them.
+fn all(source: &Source, with_headers: bool) -> Result<(), Error> {
+    let (bytes, origin) = source.read("/config_dump?include_eds")?;
+    if source.output != Format::Text {
+        let document: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Failed(format!("{origin} is not JSON: {error}")))?;
+        return output::result(source.output, &document, "");
+    }
+    let dump = Dump::parse(&bytes, &origin)?;
+    let sections = [
+        ("CLUSTER INFO", clusters::table(&dump.clusters())),
+        ("LISTENER INFO", listeners::table(&dump.listeners(), true)),
+        ("ROUTE INFO", routes::table(&dump.routes(), true)),
+        ("SECRET INFO", secrets::table(&dump.secrets(), Timestamp::now())),
+        ("ENDPOINTS INFO", endpoints::dumped(&dump.endpoints())),
+    ];
+    for (index, (title, table)) in sections.iter().enumerate() {
+        if index > 0 {
+            output::line("");
+        }
+        if with_headers {
+            output::line(title);
+        }
+        output::raw(table.text().as_bytes());
+    }
+    Ok(())
 }
 
 fn endpoint(source: &Source, filter: &endpoints::Filter) -> Result<(), Error> {

@@ -2,6 +2,9 @@
 
 use mesh_api::admin::{ClusterStatus, Clusters, EnvoyAddress, HostStatus};
 
+use serde_json::Value;
+
+use super::dump::{at, entries, text};
 use super::table::Table;
 
 /// Which endpoints are shown; what is not set matches all.
@@ -60,6 +63,30 @@ pub fn table(clusters: &Clusters) -> Table {
     table
 }
 
+/// The table of endpoints of a dump that was asked for them: what the control plane sent, and not
+/// how the endpoints are doing.
+pub fn dumped(assignments: &[&Value]) -> Table {
+    let mut table = Table::new(["NAME", "STATUS", "LOCALITY", "CLUSTER"]);
+    for assignment in assignments {
+        for group in entries(assignment, &["endpoints"]) {
+            let place = ["region", "zone", "sub_zone"].map(|part| text(group, &["locality", part]));
+            let place: Vec<_> = place.into_iter().take_while(|part| !part.is_empty()).collect();
+            for one in entries(group, &["lb_endpoints"]) {
+                let socket = at(one, &["endpoint", "address"]).cloned().unwrap_or_default();
+                let address: EnvoyAddress = serde_json::from_value(socket).unwrap_or_default();
+                let status = match text(one, &["health_status"]) {
+                    "" | "UNKNOWN" => "HEALTHY",
+                    status => status,
+                };
+                let cluster = text(assignment, &["cluster_name"]);
+                let cells = [&shown(&address), status, &place.join("/"), cluster];
+                table.row(cells.map(str::to_owned));
+            }
+        }
+    }
+    table
+}
+
 fn status(host: &HostStatus) -> &str {
     if host.health_status.failed_active_health_check {
         return "UNHEALTHY";
@@ -84,6 +111,25 @@ fn shown(address: &EnvoyAddress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_of_a_dump_are_listed_with_their_place() {
+        let address = |address: &str| serde_json::json!({"socket_address": {"address": address, "port_value": 9080}});
+        let assignment = serde_json::json!({"cluster_name": "c", "endpoints": [
+            {"locality": {"region": "r", "zone": "z"}, "lb_endpoints": [
+                {"endpoint": {"address": address("10.0.0.1")}},
+                {"endpoint": {"address": address("fd00::1")}, "health_status": "DRAINING"}]},
+            {"lb_endpoints": [{"endpoint_name": "elsewhere"}]}]});
+        let text = dumped(&[&assignment]).text();
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            lines[1..],
+            ["10.0.0.1:9080 HEALTHY r/z c", "[fd00::1]:9080 DRAINING r/z c", "- HEALTHY c"]
+        );
+    }
 
     fn clusters() -> Clusters {
         serde_json::from_str(
