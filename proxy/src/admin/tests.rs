@@ -173,6 +173,22 @@ async fn a_dump_is_envoys_and_holds_no_key() {
     assert_eq!(secret["private_key"]["inline_bytes"], "W3JlZGFjdGVkXQ==");
 }
 
+/// `meshctl proxy-config` is tested with the same files: what this proxy writes it reads.
+#[tokio::test(start_paused = true)]
+async fn documents_are_those_that_meshctl_reads() {
+    let pages = pages();
+    for (file, page, query) in [
+        ("config_dump.json", config_dump::page as Page, "include_eds"),
+        ("clusters.json", clusters::page, "format=json"),
+    ] {
+        let (_, body) = get(&pages, page, query).await;
+        let path = format!("{}/testdata/{file}", env!("CARGO_MANIFEST_DIR"));
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+        assert!(parse(&kept) == parse(&body), "{path} is to be:\n{body}");
+    }
+}
+
 #[tokio::test]
 async fn a_dump_is_cut_down_as_asked() {
     let pages = pages();
