@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_stream::wrappers::ReceiverStream;
@@ -218,6 +219,19 @@ pub fn channel(
     target: &Target,
     tls: Option<Reloading<ClientConfig>>,
 ) -> Result<Channel, TargetError> {
+    marked_channel(target, tls, None)
+}
+
+/// As [`channel`], over sockets with this mark (`SO_MARK`), by which packet rules know them. Where
+/// the process may not set it, sockets go without.
+///
+/// # Errors
+/// As [`channel`].
+pub fn marked_channel(
+    target: &Target,
+    tls: Option<Reloading<ClientConfig>>,
+    mark: Option<u32>,
+) -> Result<Channel, TargetError> {
     let bad = || TargetError::Authority { authority: target.authority.clone() };
     let uri: Uri = format!("http://{}", target.authority).parse().map_err(|_| bad())?;
     let (host, port) = (uri.host().ok_or_else(bad)?, uri.port_u16().ok_or_else(bad)?);
@@ -233,7 +247,7 @@ pub fn channel(
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_while_idle(true);
     let connector = tower::service_fn(move |_uri: Uri| {
-        dial(address.clone(), server_name.clone(), tls.as_ref().map(Reloading::load))
+        dial(address.clone(), server_name.clone(), tls.as_ref().map(Reloading::load), mark)
     });
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
@@ -242,8 +256,12 @@ async fn dial(
     address: String,
     name: ServerName<'static>,
     tls: Option<Arc<ClientConfig>>,
+    mark: Option<u32>,
 ) -> io::Result<TokioIo<MaybeTls>> {
-    let stream = TcpStream::connect(&address).await?;
+    let stream = match mark {
+        None => TcpStream::connect(&address).await?,
+        Some(mark) => connect_marked(&address, mark).await?,
+    };
     stream.set_nodelay(true)?;
     let io = match tls {
         Some(config) => {
@@ -253,6 +271,25 @@ async fn dial(
         None => MaybeTls::Plain(stream),
     };
     Ok(TokioIo::new(io))
+}
+
+/// Connects to the first address that answers, as `TcpStream::connect` does.
+async fn connect_marked(address: &str, mark: u32) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address}: no address"));
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Err(error) = SockRef::from(&socket).set_mark(mark) {
+            debug!("the socket is not marked: {error}");
+        }
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 #[cfg(test)]

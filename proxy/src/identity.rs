@@ -17,6 +17,8 @@ use mesh_rt::tls::{H2, Reloading, client_config, roots_from_pem};
 use rustls::ClientConfig;
 use tonic::transport::Channel;
 
+use crate::upstream::dial::SOCKET_MARK;
+
 const CONNECT: Duration = Duration::from_secs(5);
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -41,7 +43,7 @@ pub fn start(process: &Process, document: &Bootstrap) -> Result<LiveIdentity, Ma
     };
     let target = Target { authority: address.clone(), server_name: None, connect_timeout: CONNECT };
     let tls = server_by_name(&live, root_cert.as_deref())?;
-    let client = CaClient::new(target, Reloading::new(tls), token);
+    let client = CaClient::new(target, Reloading::new(tls), token).with_mark(SOCKET_MARK);
     let cluster = document.node.metadata.cluster_id.as_deref().unwrap_or_default();
     let sources: Vec<Arc<dyn CaSource>> = vec![Arc::new(client.with_cluster_id(cluster))];
     let manager = IdentityManager::new(live.clone(), options, sources, TimeSource::system());
@@ -78,7 +80,7 @@ pub fn discovery_channel(discovery: &Discovery, live: &LiveIdentity) -> Result<C
         true => None,
         false => Some(Reloading::new(server_by_name(live, discovery.root_cert.as_deref())?)),
     };
-    Ok(grpc::channel(&target, tls)?)
+    Ok(grpc::marked_channel(&target, tls, Some(SOCKET_MARK))?)
 }
 
 /// Checks a server by its DNS name: against the live roots, which the mounted file is part of, or

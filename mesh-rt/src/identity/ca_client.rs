@@ -104,19 +104,27 @@ pub struct CaClient {
     tls: Reloading<ClientConfig>,
     token: TokenSource,
     cluster_id: Option<MetadataValue<Ascii>>,
+    mark: Option<u32>,
 }
 
 impl CaClient {
     /// A client that dials `target` with the `tls` of the moment and proves itself with `token`.
     #[must_use]
     pub fn new(target: Target, tls: Reloading<ClientConfig>, token: TokenSource) -> Self {
-        Self { target, tls, token, cluster_id: None }
+        Self { target, tls, token, cluster_id: None, mark: None }
     }
 
     /// Also says which cluster the caller is of. An id that cannot be a header is left out.
     #[must_use]
     pub fn with_cluster_id(mut self, id: &str) -> Self {
         self.cluster_id = id.parse().ok().filter(|_| !id.is_empty());
+        self
+    }
+
+    /// Dials over sockets with this mark, as [`grpc::marked_channel`] does.
+    #[must_use]
+    pub fn with_mark(mut self, mark: u32) -> Self {
+        self.mark = Some(mark);
         self
     }
 
@@ -140,7 +148,7 @@ impl CaClient {
         if let Some(id) = &self.cluster_id {
             request.metadata_mut().insert(CLUSTER_ID, id.clone());
         }
-        let channel = grpc::channel(&self.target, Some(self.tls.clone()))
+        let channel = grpc::marked_channel(&self.target, Some(self.tls.clone()), self.mark)
             .map_err(|error| self.local(error.to_string()))?;
         let mut client =
             IstioCertificateServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);

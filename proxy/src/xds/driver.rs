@@ -146,8 +146,21 @@ impl Driver {
             }
             backoff.ran_for(began.elapsed());
             tokio::select! {
-                () = tokio::time::sleep(backoff.next(jitter())) => {}
+                () = self.rest(backoff.next(jitter())) => {}
                 () = drain.stopped() => return,
+            }
+        }
+    }
+
+    /// Between two streams: what is held goes on, and is kept.
+    async fn rest(&mut self, pause: Duration) {
+        let over = Instant::now() + pause;
+        loop {
+            let warm_at = self.stage.next_timeout().map(|at| self.started + at);
+            tokio::select! {
+                () = tokio::time::sleep_until(over) => return,
+                () = until(warm_at) => self.publish(),
+                () = until(self.save_at) => self.save().await,
             }
         }
     }
