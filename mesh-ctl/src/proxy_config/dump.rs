@@ -164,6 +164,26 @@ mod tests {
         assert_eq!(istio_object(&json!({})), None);
     }
 
+    /// The file is what this mesh's proxy writes; the proxy's tests compare it.
+    #[test]
+    fn the_proxys_own_dump_is_read() {
+        let text = include_bytes!("../../../proxy/testdata/config_dump.json");
+        let dump = Dump::parse(text, "config_dump.json").expect("a dump");
+        let names = |all: Vec<&Value>| -> Vec<String> {
+            all.iter().map(|one| super::text(one, &["name"]).to_owned()).collect()
+        };
+        let clusters = names(dump.clusters());
+        assert!(clusters.contains(&"outbound|9080||reviews".to_owned()), "{clusters:?}");
+        assert!(clusters.contains(&"xds-grpc".to_owned()), "{clusters:?}");
+        let listeners = names(dump.listeners());
+        assert!(listeners.contains(&"0.0.0.0_9080".to_owned()), "{listeners:?}");
+        assert_eq!(names(dump.routes()), ["9080"]);
+        let secrets = dump.secrets();
+        assert_eq!(super::text(secrets[0].0, &["name"]), "kubernetes://gw");
+        let node = super::text(dump.bootstrap().expect("a bootstrap"), &["node", "id"]);
+        assert!(node.starts_with("sidecar~"), "{node}");
+    }
+
     #[test]
     fn what_is_not_a_dump_is_an_error_that_names_its_origin() {
         let error = Dump::parse(b"[1, 2]", "dump.json").expect_err("not a dump").to_string();
