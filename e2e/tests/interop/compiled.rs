@@ -43,10 +43,21 @@ impl Compiled {
     /// # Panics
     /// If any of it is rejected or understood in part only, or pilot complains of an object.
     pub(crate) fn whole(world: &Arc<World>, proxy: &Proxy) -> Self {
-        let mut all = Self::empty(world, proxy, None);
+        let all = Self::with_complaints(world, proxy);
         for type_url in TYPES {
             let complaints = all.generator.diagnostics(&all.world, &all.class, &type_url);
             assert!(complaints.is_empty(), "{complaints:#?}");
+        }
+        all
+    }
+
+    /// Everything there is for the proxy, whatever pilot complains of.
+    ///
+    /// # Panics
+    /// If any of it is rejected or understood in part only.
+    pub(crate) fn with_complaints(world: &Arc<World>, proxy: &Proxy) -> Self {
+        let mut all = Self::empty(world, proxy, None);
+        for type_url in TYPES {
             let set = all.generator.wildcard(&all.world, &all.class, &type_url);
             all.apply(&type_url, set.iter().map(|resource| upsert(resource, Vec::new())), &[]);
         }

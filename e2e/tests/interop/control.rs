@@ -182,11 +182,15 @@ impl Secrets {
             "certificate_chain": text("cert.pem"), "private_key": text("key.pem"),
         });
         let trusted = json!({ "trusted_ca": text("root.pem") });
+        // Files of the pod are secrets too; any will do here.
         let secrets = [
-            ("default", json!({ "name": "default", "tls_certificate": own })),
-            ("ROOTCA", json!({ "name": "ROOTCA", "validation_context": trusted })),
+            ("default", json!({ "tls_certificate": own })),
+            ("ROOTCA", json!({ "validation_context": trusted })),
+            ("file-cert:/etc/certs/cert.pem~/etc/certs/key.pem", json!({ "tls_certificate": own })),
+            ("file-root:system", json!({ "validation_context": trusted })),
         ];
         let item = |(name, mut secret): (&str, Value)| {
+            secret["name"] = name.into();
             secret["@type"] = TypeUrl::Secret.as_str().into();
             let body = mesh_api::pool::from_json(&secret).unwrap().value.into();
             (name.into(), Item { name: name.into(), version: "1".into(), body })

@@ -45,7 +45,7 @@ const WAYS: [&str; 15] = [
     "100% outbound|9080|v2|reviews.default.svc.cluster.local 10.1.0.3:9080=tlsMode-istio",
     "308 to http://10.96.0.2/new/",
     "100% outbound|9080||ratings.default.svc.cluster.local 10.1.0.4:9080=default",
-    "100% outbound|9080||legacy.default.svc.cluster.local 10.1.0.7:9080=tlsMode-disabled",
+    "100% outbound|9080||legacy.default.svc.cluster.local 10.1.0.7:9080=default",
     "90% outbound|9080|v1|reviews.default.svc.cluster.local 10.1.0.2:9080=tlsMode-istio, \
      10% outbound|9080|v2|reviews.default.svc.cluster.local 10.1.0.3:9080=tlsMode-istio",
     "100% outbound|8090||db.default.svc.cluster.local",
@@ -190,6 +190,30 @@ fn headless_services_are_reached_by_mutual_tls_if_all_pods_take_it() {
     assert!(secures(Vec::new()));
     assert!(!secures(vec![slice(&[("db-v1", "10.1.0.6"), ("db-without-proxy", "10.1.0.9")])]));
     assert!(!secures(vec![slice(&[])]));
+}
+
+/// What a rule wants protected is never sent in the clear.
+#[test]
+fn tls_to_others_is_spoken_or_nothing_is_sent() {
+    let legacy = get("10.96.0.7:9080", "legacy:9080", "/");
+    let with = |tls: &serde_json::Value| {
+        let rule = Object::DestinationRule(world::read(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": { "name": "legacy", "namespace": "default" },
+            "spec": { "host": "legacy", "trafficPolicy": { "tls": tls } },
+        })));
+        world::snapshot(world::objects().into_iter().chain([rule]))
+    };
+    let cluster = "outbound|9080||legacy.default.svc.cluster.local";
+    let productpage = world::sidecar(PRODUCTPAGE, true);
+    let compiled = Compiled::whole(&world::snapshot(world::objects()), &productpage);
+    assert!(compiled.secures(cluster));
+    let world = with(&json!({ "mode": "MUTUAL" }));
+    let mut compiled = Compiled::with_complaints(&world, &productpage);
+    assert_eq!(
+        end(&compiled.request(&legacy)),
+        format!("100% {cluster}: {cluster} has no endpoint")
+    );
 }
 
 /// Servers that speak first work where nothing has to be found out about the connection.

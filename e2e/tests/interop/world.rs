@@ -196,6 +196,13 @@ fn policies() -> Vec<Object> {
             "ratings",
             &json!({ "host": "ratings", "trafficPolicy": { "tls": { "mode": "ISTIO_MUTUAL" } } }),
         ),
+        destination_rule(
+            "legacy",
+            &json!({ "host": "legacy", "trafficPolicy": { "tls": {
+                "mode": "MUTUAL", "sni": "legacy.example.com",
+                "clientCertificate": "/etc/certs/cert.pem", "privateKey": "/etc/certs/key.pem",
+            } } }),
+        ),
     ]
 }
 
