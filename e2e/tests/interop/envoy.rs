@@ -1,6 +1,7 @@
 //! A real Envoy as a sidecar or gateway, with the bootstrap that Istio's agent would write.
 
 use std::fmt::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -62,13 +63,12 @@ impl<'a> Envoy<'a> {
         let output = std::fs::File::create(&log).unwrap();
         open(dir.path());
         open(&files);
-        let mut command = Command::new(mesh_test::settings::envoy());
+        let program = Program::open(&mesh_test::settings::envoy());
+        let mut command = program.command();
         command
             .args(["--log-level", "warning", "--concurrency", "1", "--disable-hot-restart"])
             .arg("--config-path")
             .arg(&config)
-            .uid(PROXY_ID)
-            .gid(PROXY_ID)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output);
@@ -152,6 +152,29 @@ impl Drop for Envoy<'_> {
             use std::io::Write;
             let _told = writeln!(std::io::stderr(), "Envoy wrote:\n{}", self.log());
         }
+    }
+}
+
+/// A program that the proxy's user runs, wherever it is: directories above it may be closed to
+/// that user.
+pub(crate) struct Program {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Program {
+    /// Opens it.
+    pub(crate) fn open(path: &Path) -> Self {
+        let file = std::fs::File::open(path);
+        let file = file.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { file, path: path.to_owned() }
+    }
+
+    /// A command that runs it as the proxy's user; this must be held until it was started.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        command.arg0(&self.path).uid(PROXY_ID).gid(PROXY_ID);
+        command
     }
 }
 

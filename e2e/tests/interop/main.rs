@@ -8,6 +8,6 @@ mod compiled;
 mod control;
 mod dialects;
 mod envoy;
-mod sidecar;
+mod ours;
 mod together;
 mod world;

@@ -1,5 +1,6 @@
 //! A mesh of two pods: productpage, whose sidecar is a real Envoy, and reviews, whose sidecar is
-//! ours. Everything between them is mutual TLS.
+//! ours; or a gateway of the one kind before a pod of the other. Everything between them is mutual
+//! TLS.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::apps::{self, Apps};
 use crate::control::Control;
 use crate::envoy::{Envoy, Form, Who};
-use crate::sidecar::{Sidecar, capture};
+use crate::ours::{Ours, capture};
 use crate::world;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,7 +41,86 @@ fn objects() -> Vec<Object> {
         all.push(world::pod(("default", app, "v1", &ip)));
         all.push(world::slice("default", app, &ports, &[(&format!("{app}-v1"), &ip)]));
     }
+    all.push(world::service(
+        "istio-system",
+        "istio-ingressgateway",
+        "10.96.0.9",
+        &json!([
+            { "name": "http2", "port": 80, "targetPort": 8080 },
+        ]),
+    ));
+    all.push(Object::Gateway(world::read(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+        "metadata": { "name": "edge", "namespace": "default" },
+        "spec": { "selector": { "istio": "ingressgateway" }, "servers": [
+            { "port": { "number": 80, "name": "http", "protocol": "HTTP" }, "hosts": ["*"] },
+        ] },
+    }))));
+    let to = |app: &str| {
+        json!({
+            "match": [{ "uri": { "prefix": format!("/{app}/") } }],
+            "rewrite": { "uri": "/" },
+            "route": [{ "destination": { "host": app, "port": { "number": HTTP } } }],
+        })
+    };
+    all.push(Object::VirtualService(world::read(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": { "name": "edge", "namespace": "default" },
+        "spec": {
+            "hosts": ["*"], "gateways": ["edge"], "http": [to("productpage"), to("reviews")],
+        },
+    }))));
     all
+}
+
+fn gateway(ip: Ipv4Addr) -> Who {
+    Who {
+        id: format!("router~{ip}~edge-1.istio-system~istio-system.svc.cluster.local"),
+        namespace: "istio-system",
+        account: "istio-ingressgateway",
+        labels: json!({ "app": "istio-ingressgateway", "istio": "ingressgateway" }),
+    }
+}
+
+/// What a request from outside finds behind the gateway: the application, which sees the gateway.
+fn enter(outside: &Netns, ip: Ipv4Addr, app: &str) {
+    let answer = eventually("the gateway leads to the application", PATIENCE, || {
+        let answer = apps::get(outside, &format!("{ip}:8080"), "any", &format!("/{app}/hello"))?;
+        if answer.status == 200 { Ok(answer) } else { Err(answer.text) }
+    });
+    assert_eq!((&answer.seen["app"], &answer.seen["path"]), (&json!(app), &json!("/hello")));
+    let uri = "URI=spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway";
+    assert!(client_of(&answer.seen).contains(uri), "{}", answer.seen);
+    let elsewhere = apps::get(outside, &format!("{ip}:8080"), "any", "/elsewhere").unwrap();
+    assert_eq!(elsewhere.status, 404);
+}
+
+#[test]
+fn an_envoy_gateway_leads_to_our_sidecar() {
+    let (edge, pod) = (Netns::new(), Netns::new());
+    edge.link(PRODUCTPAGE, &pod, REVIEWS);
+    let _reviews = Apps::start(&pod, "reviews", REVIEWS, (HTTP, LINES));
+    let control = Control::start(&edge, &world::snapshot(objects()));
+    capture(&pod);
+    let reviews = who("reviews", "bookinfo-reviews", REVIEWS);
+    let _ours = Ours::start(&pod, &control, &PRODUCTPAGE.to_string(), &reviews);
+    let at = gateway(PRODUCTPAGE);
+    let envoy = Envoy::start(&edge, &control, "127.0.0.1", &at, Form::StateOfTheWorld);
+    enter(&edge, PRODUCTPAGE, "reviews");
+    assert_eq!(envoy.refused(), "");
+}
+
+#[test]
+fn our_gateway_leads_to_an_envoy_sidecar() {
+    let (pod, edge) = (Netns::new(), Netns::new());
+    pod.link(PRODUCTPAGE, &edge, REVIEWS);
+    let _productpage = Apps::start(&pod, "productpage", PRODUCTPAGE, (HTTP, LINES));
+    let control = Control::start(&pod, &world::snapshot(objects()));
+    capture(&pod);
+    let productpage = who("productpage", "bookinfo-productpage", PRODUCTPAGE);
+    let _envoy = Envoy::start(&pod, &control, "127.0.0.1", &productpage, Form::StateOfTheWorld);
+    let _ours = Ours::start(&edge, &control, &PRODUCTPAGE.to_string(), &gateway(REVIEWS));
+    enter(&edge, REVIEWS, "productpage");
 }
 
 fn who(app: &'static str, account: &'static str, ip: Ipv4Addr) -> Who {
@@ -68,7 +148,7 @@ fn envoy_and_our_proxy_call_each_other_by_mutual_tls() {
     let productpage = who("productpage", "bookinfo-productpage", PRODUCTPAGE);
     let reviews = who("reviews", "bookinfo-reviews", REVIEWS);
     let envoy = Envoy::start(&envoys, &control, "127.0.0.1", &productpage, Form::Delta);
-    let _ours = Sidecar::start(&ours, &control, &PRODUCTPAGE.to_string(), &reviews);
+    let _ours = Ours::start(&ours, &control, &PRODUCTPAGE.to_string(), &reviews);
     let types = [TypeUrl::Cluster, TypeUrl::Endpoint, TypeUrl::Listener, TypeUrl::Route];
     eventually("Envoy has everything", PATIENCE, || {
         control.acknowledged("productpage-v1.default", &types)

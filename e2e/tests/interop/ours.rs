@@ -1,6 +1,5 @@
-//! Our proxy as a sidecar, from its program, with an authority beside it.
+//! Our proxy as a sidecar or gateway, from its program, with an authority beside it.
 
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use mesh_test::settings::bin_dir;
 use serde_json::json;
 
 use crate::control::{self, Control};
-use crate::envoy::{PROXY_ID, Who, open};
+use crate::envoy::{PROXY_ID, Program, Who, open};
 
 const STATUS: u16 = 15021;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,16 +27,16 @@ pub(crate) fn capture(net: &Netns) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A running sidecar of ours.
-pub(crate) struct Sidecar<'a> {
+/// A running proxy of ours.
+pub(crate) struct Ours<'a> {
     net: &'a Netns,
     child: Child,
     dir: tempfile::TempDir,
     _authority: CaServer,
 }
 
-impl<'a> Sidecar<'a> {
-    /// Starts a sidecar in that network; pilot is at `pilot`.
+impl<'a> Ours<'a> {
+    /// Starts a proxy in that network; pilot is at `pilot`.
     pub(crate) fn start(net: &'a Netns, control: &Control, pilot: &str, who: &Who) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = control.files(who.namespace, who.account);
@@ -74,24 +73,24 @@ impl<'a> Sidecar<'a> {
         open(dir.path());
         open(&files);
         std::os::unix::fs::chown(dir.path(), Some(PROXY_ID), Some(PROXY_ID)).unwrap();
-        let mut command = Command::new(bin_dir().join("proxy"));
+        let role = if who.id.starts_with("router") { "gateway" } else { "sidecar" };
+        let program = Program::open(&bin_dir().join("proxy"));
+        let mut command = program.command();
         command
-            .args(["sidecar", "--concurrency", "2", "--config"])
+            .args([role, "--concurrency", "2", "--config"])
             .arg(&config)
             .env("ISTIO_DATA_DIR", dir.path())
-            .uid(PROXY_ID)
-            .gid(PROXY_ID)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output);
         let child = net.run(|| command.spawn()).unwrap();
-        let mut sidecar = Self { net, child, dir, _authority: authority };
-        sidecar.wait();
-        sidecar
+        let mut ours = Self { net, child, dir, _authority: authority };
+        ours.wait();
+        ours
     }
 
     fn wait(&mut self) {
-        eventually("our sidecar is ready", PATIENCE, || {
+        eventually("our proxy is ready", PATIENCE, || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {}", self.log());
             let ready = self.net.run(|| mesh_test::http::get(STATUS, "/healthz/ready"));
@@ -109,13 +108,13 @@ impl<'a> Sidecar<'a> {
     }
 }
 
-impl Drop for Sidecar<'_> {
+impl Drop for Ours<'_> {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
         if std::thread::panicking() {
             use std::io::Write;
-            let _told = writeln!(std::io::stderr(), "our sidecar wrote:\n{}", self.log());
+            let _told = writeln!(std::io::stderr(), "our proxy wrote:\n{}", self.log());
         }
     }
 }
