@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a program exports nothing; `pub` marks what siblings use")]
 
+mod bench;
 mod conformance;
 mod crds;
 mod demo;
@@ -33,6 +34,8 @@ enum Command {
     /// Install the tests' peers (kubectl, Helm, Envoy) and print the variables that tell of them.
     #[command(after_help = "Example:\n  eval \"$(cargo xtask peers)\" && cargo test -p mesh-ctl")]
     Peers,
+    /// Measure our proxy beside a real Envoy.
+    Bench(bench::Args),
     /// Run the public conformance inputs.
     Conformance(conformance::Args),
     /// Write the files that are made from the sources.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Peers => peers::run(),
+        Command::Bench(args) => bench::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Gen(Gen::Crds { check }) => crds::run(check),
         Command::Tidy => tidy::run(&workspace::root()),

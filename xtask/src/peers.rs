@@ -109,6 +109,11 @@ pub fn install() -> Result<Peers, Error> {
     })
 }
 
+/// Installs Envoy alone, and says where it is.
+pub fn envoy() -> Result<PathBuf, Error> {
+    provide(&ENVOY)
+}
+
 /// Installs what is missing, and prints the variables as a shell takes them.
 pub fn run() -> Result<(), Error> {
     use std::io::Write;
