@@ -1,8 +1,9 @@
 //! The proxies of one case, ours or Envoy's: started, configured, ready, measured together.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,34 @@ pub struct Stack {
     /// Where the first one listens.
     pub port: u16,
     processes: Vec<Running>,
-    _files: TempDir,
+    files: Files,
+}
+
+/// Where configuration and logs of the proxies are.
+struct Files(TempDir);
+
+impl Files {
+    /// An error with what the proxies said last.
+    fn explain(&self, why: &str) -> Error {
+        let mut text = why.to_owned();
+        for role in [Role::Plain, Role::Client, Role::Server] {
+            let said = std::fs::read_to_string(log_path(self.0.path(), role)).unwrap_or_default();
+            let last: Vec<_> = said.lines().rev().take(10).collect();
+            for line in last.into_iter().rev() {
+                text.push_str(&format!("\n{}: {line}", role.name()));
+            }
+        }
+        Error::new(text)
+    }
+}
+
+fn log_path(files: &Path, role: Role) -> PathBuf {
+    files.join(format!("{}.log", role.name()))
+}
+
+fn log(files: &Path, role: Role) -> Result<File, Error> {
+    let path = log_path(files, role);
+    File::create(&path).map_err(|error| Error::new(format!("{}: {error}", path.display())))
 }
 
 /// How long a proxy may take to serve.
@@ -77,11 +105,11 @@ impl Stack {
                 Made::Lateen => lateen(program, &id, ads.port, files.path(), *role)?,
                 Made::Envoy => envoy(program, &id, ads.port, files.path(), *role)?,
             };
-            command.stdout(Stdio::null());
+            command.stdout(Stdio::null()).stderr(log(files.path(), *role)?);
             processes.push(Running::start(&format!("{} ({})", made.name(), id), &mut command)?);
             port = listen;
         }
-        Ok(Self { made, port, processes, _files: files })
+        Ok(Self { made, port, processes, files: Files(files) })
     }
 
     /// Waits until a request comes through.
@@ -90,7 +118,7 @@ impl Stack {
         loop {
             ads.accepted()?;
             for process in &mut self.processes {
-                process.alive()?;
+                process.alive().map_err(|error| self.files.explain(&error.to_string()))?;
             }
             let said = match ask(self.port) {
                 Ok(said) if said.starts_with("HTTP/1.1 200 ") => return Ok(()),
@@ -99,7 +127,8 @@ impl Stack {
             };
             if Instant::now() > until {
                 let name = self.made.name();
-                return Err(Error::new(format!("{name} does not serve in {START:?}: {said}")));
+                let failed = format!("{name} does not serve in {START:?}: {said}");
+                return Err(self.files.explain(&failed));
             }
             std::thread::sleep(WARM_UP / 20);
         }
@@ -142,7 +171,9 @@ fn lateen(program: &Path, id: &str, ads: u16, files: &Path, role: Role) -> Resul
     write(&path, &bootstrap)?;
     let data = files.join(role.name());
     let mut command = on(Cpu::Measured, program);
-    command.args(["sidecar", "--concurrency", "1", "--log_output_level", "default:warning"]);
+    command.args(["sidecar", "--concurrency", "1"]);
+    // As injection starts it.
+    command.args(["--proxyLogLevel=warning", "--log_output_level=default:info"]);
     command.arg("--config").arg(path).env("ISTIO_DATA_DIR", data);
     Ok(command)
 }
