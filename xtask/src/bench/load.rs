@@ -30,7 +30,7 @@ pub struct Load {
 /// Loads a port of this machine for a time, as fast as it answers.
 pub fn run(port: u16, connections: u32, time: Duration) -> Result<Load, Error> {
     let mut command = on(Cpu::Rest, Path::new(WRK.program));
-    command.args(["--threads", "1", "--latency", "--header", "host: server.bench"]);
+    command.args(["--threads", "1", "--latency", "--header", "Host: server.bench"]);
     command.args(["--connections", &connections.to_string()]);
     command.args(["--duration", &format!("{}s", time.as_secs())]);
     command.arg(format!("http://127.0.0.1:{port}/"));

@@ -101,7 +101,7 @@ impl Report {
     fn table(&self) -> String {
         let rounds = self.proxies.first().map_or(0, |proxy| proxy.rounds.len());
         let mut out = format!(
-            "{}: {} connections, {rounds} rounds of {} s, medians (lowest to highest)\n",
+            "{}: {} connections, rounds of {} s: {rounds}, medians (lowest to highest)\n",
             self.case, self.connections, self.seconds
         );
         for (row, figure, unit) in ROWS {
@@ -170,7 +170,7 @@ mod tests {
         let cpu = table.lines().find(|line| line.contains("CPU")).unwrap();
         assert!(cpu.contains("lateen      12.0 (10.0 to 50.0)"), "{table}");
         assert!(cpu.contains("envoy      30.0") && cpu.ends_with("ratio 0.40"), "{table}");
-        assert!(table.contains("RSS MB") && table.contains("3 rounds of 10 s"), "{table}");
+        assert!(table.contains("RSS MB") && table.contains("rounds of 10 s: 3"), "{table}");
     }
 
     #[test]
