@@ -2,3 +2,4 @@
 //! many. The webhook, `meshctl validate` and `meshctl analyze` share it.
 
 pub mod report;
+pub mod validate;
