@@ -18,6 +18,10 @@ const COMPONENT: Component = Component {
     admin: Some(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15000)),
 };
 
+/// Requests are many small allocations on one thread, which is what it is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads of the control plane client and admin; traffic has workers of its own.
 const CONTROL_THREADS: &str = "2";
 
