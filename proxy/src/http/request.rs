@@ -28,6 +28,10 @@ pub const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
 /// Headers that mean something to this proxy: only a client inside may send them.
 const INTERNAL_ONLY: [&str; 14] = [
     "x-envoy-retriable-status-codes",
@@ -265,9 +269,9 @@ pub fn hop_by_hop(headers: &mut HeaderMap, method: &Method, version: Version) ->
     }
     headers.remove(header::UPGRADE);
     headers.remove(header::TRANSFER_ENCODING);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    headers.remove("http2-settings");
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
     if let Some(te) = headers.remove(header::TE)
         && te.as_bytes().eq_ignore_ascii_case(b"trailers")
     {
@@ -318,7 +322,7 @@ fn forwarded(
     headers.remove(INTERNAL);
     if internal {
         headers.insert(INTERNAL, HeaderValue::from_static("true"));
-    } else {
+    } else if asks_proxy(headers) {
         for name in INTERNAL_ONLY {
             headers.remove(name);
         }
@@ -329,6 +333,17 @@ fn forwarded(
         }
     }
     client
+}
+
+/// Whether some header may tell a proxy what to do with the request. Most requests have none, and
+/// for those no name is looked for.
+pub fn asks_proxy(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        let asked = name.as_str().strip_prefix("x-envoy-");
+        asked.is_some_and(|rest| {
+            !matches!(rest, "internal" | "attempt-count") && !rest.starts_with("peer-metadata")
+        })
+    })
 }
 
 fn address(text: &str) -> Option<IpAddr> {

@@ -15,12 +15,23 @@ use proxy_model::http::rewrite::HostRewrite;
 use super::Forwarding;
 use crate::http::grpc;
 use crate::http::handler::millis;
-use crate::http::request::Head;
+use crate::http::request::{Head, asks_proxy};
 
 const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
+
+/// Headers that are for this proxy and no other.
+const ASKING: [&str; 7] = [
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-hedge-on-per-try-timeout",
+];
 
 /// What holds for all tries of a request.
 #[derive(Debug)]
@@ -50,24 +61,20 @@ impl Plan {
                 timeout = Some(limit);
             }
         }
-        if let Some(limit) = millis(&head.headers, "x-envoy-upstream-rq-timeout-ms") {
+        let asked = asks_proxy(&head.headers);
+        let millis = |name| asked.then(|| millis(&head.headers, name)).flatten();
+        if let Some(limit) = millis("x-envoy-upstream-rq-timeout-ms") {
             timeout = Some(limit);
         }
         let timeout = timeout.filter(|limit| *limit > Duration::ZERO);
-        let retry = retry_policy(forwarding, head);
-        let per_try = millis(&head.headers, "x-envoy-upstream-rq-per-try-timeout-ms")
+        let retry = retry_policy(forwarding, head, asked);
+        let per_try = millis("x-envoy-upstream-rq-per-try-timeout-ms")
             .or_else(|| retry.as_ref().and_then(|policy| policy.per_try_timeout))
             .filter(|limit| *limit > Duration::ZERO && timeout.is_none_or(|all| *limit < all));
-        for name in [
-            "x-envoy-retry-on",
-            "x-envoy-retry-grpc-on",
-            "x-envoy-max-retries",
-            "x-envoy-upstream-rq-timeout-ms",
-            "x-envoy-upstream-rq-per-try-timeout-ms",
-            "x-envoy-retriable-status-codes",
-            "x-envoy-hedge-on-per-try-timeout",
-        ] {
-            head.headers.remove(name);
+        if asked {
+            for name in ASKING {
+                head.headers.remove(name);
+            }
         }
         if let Some(expected) = per_try.or(timeout) {
             let expected = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
@@ -82,9 +89,12 @@ impl Plan {
 }
 
 /// The route's policy, or the virtual host's, with what the request's headers add.
-fn retry_policy(forwarding: &Forwarding<'_>, head: &Head) -> Option<Arc<RetryPolicy>> {
+fn retry_policy(forwarding: &Forwarding<'_>, head: &Head, asked: bool) -> Option<Arc<RetryPolicy>> {
     let held = forwarding.forward.retry.as_ref().or(forwarding.host.retry.as_ref());
     let held = held.filter(|policy| policy.applies_to(&head.view()));
+    if !asked {
+        return held.filter(|policy| !policy.on.is_empty()).cloned();
+    }
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let asked = [text("x-envoy-retry-on"), text("x-envoy-retry-grpc-on")];
     let most: Option<u32> = text("x-envoy-max-retries").and_then(|text| text.parse().ok());
