@@ -7,6 +7,7 @@
 //! certificate they prove themselves with.
 
 pub mod admin;
+pub mod aside;
 pub mod backoff;
 pub mod build_info;
 pub mod crypto;

@@ -15,8 +15,9 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
-use tracing::{Instrument, error, info_span, warn};
+use tracing::{Instrument, Span, debug_span, error, info_span, warn};
 
+use crate::aside::Aside;
 use crate::backoff::{self, Backoff};
 use crate::drain::{DrainTrigger, DrainWatcher};
 
@@ -87,7 +88,7 @@ impl Tasks {
     {
         let name = name.into();
         let guard = self.drain.guard(name.clone());
-        let wrapped = self.wrap(name.clone(), future);
+        let wrapped = self.wrap(name.clone(), future, root(&name));
         start(name, async move {
             let result = wrapped.await;
             drop(guard);
@@ -103,10 +104,12 @@ impl Tasks {
         F::Output: Send + 'static,
     {
         let name = name.into();
-        start(name.clone(), self.wrap(name, future))
+        let span = root(&name);
+        start(name.clone(), self.wrap(name, future, span))
     }
 
-    /// As [`Tasks::spawn`], on the current thread's `LocalSet` or local runtime.
+    /// As [`Tasks::spawn`], on the current thread's `LocalSet` or local runtime. Such tasks carry
+    /// traffic: their span, entered at every poll, exists at debug level only.
     ///
     /// # Panics
     /// Outside of one.
@@ -117,7 +120,8 @@ impl Tasks {
     {
         let name = name.into();
         let guard = self.drain.guard(name.clone());
-        let wrapped = self.wrap(name.clone(), future);
+        let span = debug_span!(parent: None, "task", name = %name);
+        let wrapped = self.wrap(name.clone(), future, span);
         let task = async move {
             let result = wrapped.await;
             drop(guard);
@@ -126,7 +130,8 @@ impl Tasks {
         TaskHandle { name, join: tokio::task::spawn_local(task) }
     }
 
-    /// As [`Tasks::spawn_background`], on the current thread's `LocalSet` or local runtime.
+    /// As [`Tasks::spawn_background`], on the current thread's `LocalSet` or local runtime, with a
+    /// span as [`Tasks::spawn_local`] has it.
     ///
     /// # Panics
     /// Outside of one.
@@ -140,7 +145,8 @@ impl Tasks {
         F::Output: 'static,
     {
         let name = name.into();
-        let task = self.wrap(name.clone(), future);
+        let span = debug_span!(parent: None, "task", name = %name);
+        let task = self.wrap(name.clone(), future, span);
         TaskHandle { name, join: tokio::task::spawn_local(task) }
     }
 
@@ -153,7 +159,7 @@ impl Tasks {
     {
         let name = name.into();
         let guard = self.drain.guard(name.clone());
-        let wrapped = self.wrap(name.clone(), future);
+        let wrapped = self.wrap(name.clone(), future, root(&name));
         let tasks = self.clone();
         let task_name = name.clone();
         start(name, async move {
@@ -190,8 +196,10 @@ impl Tasks {
         start(name, async move {
             loop {
                 let begun = tokio::time::Instant::now();
-                let failure = match flatten(&task_name, tasks.wrap(task_name.clone(), make()).await)
-                {
+                let failure = match flatten(
+                    &task_name,
+                    tasks.wrap(task_name.clone(), make(), root(&task_name)).await,
+                ) {
                     Ok(()) => return Ok(()),
                     Err(TaskError::Stopped { name }) => return Err(TaskError::Stopped { name }),
                     Err(failure) => failure,
@@ -217,11 +225,12 @@ impl Tasks {
         &self,
         name: Name,
         future: F,
+        span: Span,
     ) -> impl Future<Output = Result<F::Output, TaskError>> + use<F> {
         let drain = self.drain.clone();
-        // A root: a task outlives what spawned it, and chains of tasks must not nest for ever.
-        let span = info_span!(parent: None, "task", name = %name);
         async move {
+            let stopped = std::pin::pin!(drain.stopped());
+            let stopped = Aside::new(stopped);
             tokio::select! {
                 biased;
                 result = AssertUnwindSafe(future).catch_unwind() => match result {
@@ -232,11 +241,17 @@ impl Tasks {
                         Err(TaskError::Panicked { name, message })
                     }
                 },
-                () = drain.stopped() => Err(TaskError::Stopped { name }),
+                () = stopped => Err(TaskError::Stopped { name }),
             }
         }
         .instrument(span)
     }
+}
+
+/// The span of a task: a root, as a task outlives what spawned it, and chains of tasks must not
+/// nest for ever.
+fn root(name: &Name) -> Span {
+    info_span!(parent: None, "task", name = %name)
 }
 
 /// The result of a task, as a future. Dropping it leaves the task running.

@@ -2,6 +2,7 @@
 //! ends or drains.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::LocalBoxFuture;
+use mesh_rt::aside::Aside;
 use mesh_rt::drain::DrainWatcher;
 use proxy_model::facts::ConnFacts;
 use proxy_model::filter_chain::DownstreamTransport;
@@ -184,10 +186,12 @@ impl Carry for Traffic {
             let Ok(Some((io, http2))) = tokio::time::timeout(PREFACE, preface).await else {
                 return;
             };
+            let overdue = pin!(ending.overdue());
+            let overdue = Aside::new(overdue);
             let served = http::serve(io, http2, (downstream, live), deps, ending.asked());
             tokio::select! {
                 end = served => debug!(?end, "connection"),
-                () = ending.overdue() => debug!("connection closed: its listener is gone"),
+                () = overdue => debug!("connection closed: its listener is gone"),
             }
         })
     }

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_rt::aside::Aside;
 use proxy_model::http::manager::Codec;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -107,21 +108,23 @@ where
             .serve_connection(io, service)
             .with_upgrades()
     );
-    let mut drain = pin!(drain);
+    let drain = pin!(drain);
+    let mut drain = Aside::new(drain);
     let mut draining = false;
-    let mut ends = pin!(ends(&connection, Some(&guard)));
+    let ends = pin!(ends(&connection, Some(&guard)));
+    let mut ends = Aside::new(ends);
     let result = loop {
         tokio::select! {
             result = server.as_mut() => break result,
-            () = drain.as_mut(), if !draining => {
+            () = &mut drain, if !draining => {
                 draining = true;
                 server.as_mut().graceful_shutdown();
             }
-            end = ends.as_mut() => match end {
+            end = &mut ends => match end {
                 End::Graceful => {
                     draining = true;
                     server.as_mut().graceful_shutdown();
-                    ends.set(self::ends(&connection, Some(&guard)));
+                    ends.get_mut().set(self::ends(&connection, Some(&guard)));
                 }
                 End::Now(end) => return end,
             },
@@ -176,9 +179,11 @@ where
         service_fn(move |request| answer(Rc::clone(&connection), request, None))
     };
     let mut server = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut drain = pin!(drain);
+    let drain = pin!(drain);
+    let mut drain = Aside::new(drain);
     let mut draining = false;
-    let mut ends = pin!(ends(&connection, None));
+    let ends = pin!(ends(&connection, None));
+    let mut ends = Aside::new(ends);
     loop {
         tokio::select! {
             result = server.as_mut() => return match result {
@@ -186,15 +191,15 @@ where
                 Err(error) if error.is_parse() => ConnEnd::Protocol(error.to_string()),
                 _ => ConnEnd::Done,
             },
-            () = drain.as_mut(), if !draining => {
+            () = &mut drain, if !draining => {
                 draining = true;
                 server.as_mut().graceful_shutdown();
             }
-            end = ends.as_mut() => match end {
+            end = &mut ends => match end {
                 End::Graceful => {
                     draining = true;
                     server.as_mut().graceful_shutdown();
-                    ends.set(self::ends(&connection, None));
+                    ends.get_mut().set(self::ends(&connection, None));
                 }
                 End::Now(end) => return end,
             },
