@@ -100,7 +100,9 @@ fn eject(
     let times = host.ejections.fetch_add(1, Ordering::Relaxed).saturating_add(1);
     let time = (settings.base_ejection_time * times)
         .min(settings.max_ejection_time.max(settings.base_ejection_time));
-    host.ejected_until.store(now.saturating_add(millis(time)), Ordering::Relaxed);
+    let until = now.saturating_add(millis(time));
+    host.ejected_until.store(until, Ordering::Relaxed);
+    cluster.ejected_until.fetch_max(until, Ordering::Relaxed);
     true
 }
 
@@ -112,6 +114,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     use proxy_model::cluster::OutlierDetection;
 
@@ -132,6 +135,7 @@ mod tests {
         assert!(!see(&first, Outcome::LocalOrigin, 0));
         assert!(see(&first, Outcome::Status(503), 1_000));
         assert!(first.is_ejected(30_999) && !first.is_ejected(31_000));
+        assert_eq!(cluster.ejected_until.load(Ordering::Relaxed), 31_000);
 
         assert!(!see(&second, Outcome::Status(500), 2_000));
         assert!(!see(&second, Outcome::Status(500), 2_000), "one of two is more than 10 percent");

@@ -81,7 +81,7 @@ fn among(
         panic_threshold: cluster.panic_threshold,
     };
     let hosts = state.hosts.borrow();
-    let load = Load { hosts: &hosts, now: deps.shared.now() };
+    let load = Load { hosts: &hosts, ejected_at: ejected_at(deps, state) };
     let mut balance = state.balance.borrow_mut();
     let endpoint =
         pick(Candidates { set, policy: &cluster.lb }, &mut balance, &load, &context, &mut || {
@@ -134,7 +134,13 @@ pub(super) fn address(endpoint: &Endpoint) -> Option<HostAddress> {
 /// idle: its first use finds the counters.
 struct Load<'a> {
     hosts: &'a HashMap<HostAddress, Arc<HostShared>>,
-    now: u64,
+    ejected_at: Option<u64>,
+}
+
+/// The moment to look for ejected endpoints at; mostly there is none, and no endpoint is looked at.
+fn ejected_at(deps: &UpstreamDeps, state: &ClusterState) -> Option<u64> {
+    let until = state.shared.ejected_until.load(Ordering::Relaxed);
+    (until > 0).then(|| deps.shared.now()).filter(|now| until > *now)
 }
 
 impl Load<'_> {
@@ -149,6 +155,7 @@ impl LoadView for Load<'_> {
     }
 
     fn is_ejected(&self, endpoint: &Endpoint) -> bool {
-        self.host(endpoint).is_some_and(|host| host.is_ejected(self.now))
+        self.ejected_at
+            .is_some_and(|now| self.host(endpoint).is_some_and(|host| host.is_ejected(now)))
     }
 }

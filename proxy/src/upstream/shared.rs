@@ -47,8 +47,8 @@ pub struct ClusterShared {
     pub requests: AtomicU32,
     /// Retries under way.
     pub retries: AtomicU32,
-    /// Endpoints that outlier detection has put aside at some time and that may still be.
-    pub ejected: AtomicU32,
+    /// Milliseconds after the epoch until which some endpoint may be put aside; 0: none was.
+    pub ejected_until: AtomicU64,
     hosts: Mutex<HashMap<HostAddress, Arc<HostShared>>>,
 }
 
