@@ -73,7 +73,7 @@ pub async fn forward(
     mirror::start(&forwarding, &head, body.as_ref());
     let deadline = deadline(&plan, body.as_ref());
     let begun = Instant::now();
-    let tries = tries(&forwarding, &plan, &head, body.as_ref(), upgrading.is_some());
+    let tries = tries(&forwarding, &plan, &mut head, body.as_ref(), upgrading.is_some());
     let result = tokio::select! {
         biased;
         result = tries => result,
@@ -99,7 +99,7 @@ async fn deadline(plan: &Plan, body: Option<&Replay<RequestBody>>) {
 async fn tries(
     forwarding: &Forwarding<'_>,
     plan: &Plan,
-    head: &Head,
+    head: &mut Head,
     body: Option<&Replay<RequestBody>>,
     upgrading: bool,
 ) -> Result<Tried, LocalReply> {
@@ -113,7 +113,9 @@ async fn tries(
             record.upstream.attempts += 1;
             record.upstream.attempts
         });
-        let one = Try { forwarding, plan, head, body, count, upgrading };
+        let repeatable = plan.retry.is_some();
+        let mut one =
+            Try { forwarding, plan, head: &mut *head, repeatable, body, count, upgrading };
         let result = one.run(&pick).await;
         // The retry that was under way is over.
         drop(permit.take());

@@ -20,7 +20,7 @@ use crate::http::replay::Replay;
 use crate::http::request::Head;
 use crate::upstream::PickFor;
 use crate::upstream::body::OutBody;
-use crate::upstream::exchange::{Exchange, Reached, ResponseBody};
+use crate::upstream::exchange::{Exchange, Reached, ResponseBody, SendFailure};
 
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 /// Connections that may turn out closed, one after the other, before that is a failure.
@@ -32,8 +32,10 @@ pub(super) struct Try<'a> {
     pub(super) forwarding: &'a Forwarding<'a>,
     /// What holds for all tries.
     pub(super) plan: &'a Plan,
-    /// The head.
-    pub(super) head: &'a Head,
+    /// The head. Its headers are taken if nobody needs them after this try.
+    pub(super) head: &'a mut Head,
+    /// Whether another try may follow.
+    pub(super) repeatable: bool,
     /// The body.
     pub(super) body: Option<&'a Replay<RequestBody>>,
     /// Which try it is, from 1.
@@ -93,7 +95,7 @@ pub(super) fn outcome(failure: &Failure) -> Outcome {
 
 impl Try<'_> {
     /// Chooses, sends and waits.
-    pub(super) async fn run(&self, pick: &PickFor) -> Result<Tried, Missed> {
+    pub(super) async fn run(&mut self, pick: &PickFor) -> Result<Tried, Missed> {
         let begun = Instant::now();
         let mut seen = None;
         let result = match self.plan.per_try {
@@ -117,7 +119,7 @@ impl Try<'_> {
     }
 
     async fn within(
-        &self,
+        &mut self,
         limit: Duration,
         pick: &PickFor,
         begun: Instant,
@@ -131,7 +133,7 @@ impl Try<'_> {
     }
 
     async fn send(
-        &self,
+        &mut self,
         pick: &PickFor,
         begun: Instant,
         seen: &mut Option<Reached>,
@@ -159,11 +161,24 @@ impl Try<'_> {
             match exchange.send(request).await {
                 Ok(response) => return Ok(Tried { response, begun, reached }),
                 // The endpoint closed an idle connection: not one byte was sent.
-                Err(missed) if missed.unsent.is_some() && stale < STALE => {}
+                Err(SendFailure { unsent: Some(unsent), .. }) if stale < STALE => {
+                    self.take_back(unsent);
+                }
                 Err(missed) => return Err((missed.failure, Some(reached.endpoint))),
             }
         }
         Err((Failure::new(FailureKind::ConnectionTermination), None))
+    }
+
+    /// The headers of a request that was not sent, but for those of its connection.
+    fn take_back(&mut self, mut unsent: Request<OutBody>) {
+        if self.repeatable {
+            return;
+        }
+        for name in [header::HOST, header::UPGRADE, header::CONNECTION] {
+            unsent.headers_mut().remove(name);
+        }
+        self.head.headers = std::mem::take(unsent.headers_mut());
     }
 
     fn note(&self, exchange: &Exchange) {
@@ -178,15 +193,18 @@ impl Try<'_> {
         });
     }
 
-    fn request(&self, exchange: &Exchange) -> Request<OutBody> {
-        let head = self.head;
+    fn request(&mut self, exchange: &Exchange) -> Request<OutBody> {
+        let mut headers = match self.repeatable {
+            true => self.head.headers.clone(),
+            false => std::mem::take(&mut self.head.headers),
+        };
+        let head = &*self.head;
         let body = match self.body {
             None => OutBody::Empty,
             Some(replay) => OutBody::stream(replay.attempt()),
         };
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
-        let mut headers = head.headers.clone();
         if self.forwarding.host.include_request_attempt_count {
             headers.insert(ATTEMPTS, self.count.into());
         }
