@@ -30,7 +30,6 @@ const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Citadel {
-    kube: FakeKube,
     address: SocketAddr,
     process: Process,
     ca: LiveCa,
@@ -52,7 +51,7 @@ impl Citadel {
         let ca = app::start_with(&process, &settings, client, listener, time).await.unwrap();
         let ready = tokio::time::timeout(PATIENCE, process.readiness.wait_ready()).await;
         ready.unwrap_or_else(|_| panic!("not ready: {:?}", process.readiness.pending()));
-        Self { kube, address, process, ca }
+        Self { address, process, ca }
     }
 
     fn root(&self) -> TrustBundle {
