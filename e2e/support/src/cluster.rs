@@ -54,7 +54,7 @@ impl Cluster {
         assert!(output.code == 0, "meshctl local up: {output:#?}\n{}", self.server_log());
     }
 
-    /// Runs `meshctl` as this cluster's user.
+    /// Runs `meshctl` as this cluster's user and administrator.
     pub fn meshctl(&self, args: &[&str]) -> Output {
         let program = self.bin_dir.join("meshctl");
         let mut command = if self.options.ordinary_user {
@@ -62,7 +62,8 @@ impl Cluster {
         } else {
             Command::new(program)
         };
-        finish(command.args(args).env("HOME", self.home.path()))
+        command.args(args).env("HOME", self.home.path()).env("KUBECONFIG", self.kubeconfig());
+        finish(&mut command)
     }
 
     /// A kubectl for this cluster.

@@ -1,0 +1,39 @@
+//! The first thing a user does: install, label, apply, look.
+
+use std::collections::BTreeSet;
+
+use mesh_test::eventually;
+
+use crate::mesh::{Mesh, PATIENCE};
+
+#[test]
+fn bookinfo_gets_sidecars_and_answers_at_the_gateway() {
+    let mesh = Mesh::with_bookinfo();
+    let pods = mesh.kubectl.ok(&["get", "pods", "--no-headers"]);
+    assert_eq!(pods.lines().count(), 6, "{pods}");
+    for pod in pods.lines() {
+        assert_eq!(pod.split_whitespace().nth(1), Some("2/2"), "{pods}");
+    }
+    let mut seen = BTreeSet::new();
+    eventually("all three review versions answer", PATIENCE, || {
+        let page = mesh.page()?;
+        if page.status != 200 || !page.body.contains("Book Reviews") {
+            return Err(format!("{page:?}"));
+        }
+        let version = ["v1", "v2", "v3"]
+            .into_iter()
+            .find(|version| page.body.contains(&format!("reviews-{version}-")))
+            .ok_or_else(|| format!("no reviews pod named in {}", page.body))?;
+        seen.insert(version);
+        if seen.len() == 3 { Ok(()) } else { Err(format!("only {seen:?}")) }
+    });
+
+    let status = mesh.meshctl(&["proxy-status"]);
+    assert_eq!(status.code, 0, "{status:#?}");
+    assert_eq!(status.stdout.lines().count(), 8, "a heading, six sidecars, a gateway: {status:#?}");
+    let clusters = mesh.meshctl(&["proxy-config", "cluster", "deployment/productpage-v1.default"]);
+    assert_eq!(clusters.code, 0, "{clusters:#?}");
+    assert!(clusters.stdout.contains("reviews.default.svc.cluster.local"), "{clusters:#?}");
+    let again = mesh.meshctl(&["install", "-y", "--set", "meshConfig.accessLogFile=/dev/stdout"]);
+    assert!(again.stdout.contains("0 created, 0 configured"), "{again:#?}");
+}

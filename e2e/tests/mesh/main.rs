@@ -1,0 +1,11 @@
+//! End-to-end tests of the mesh on a local cluster: what a user types, and what they must see.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bookinfo;
+mod control_plane_loss;
+mod mesh;
+mod metrics;
+mod mtls;
+mod on_demand;
+mod uninstall;

@@ -1,0 +1,165 @@
+//! A local cluster with the mesh in it, and what users do there.
+
+use std::time::Duration;
+
+use mesh_test::http::{self, Answer};
+use mesh_test::{Cluster, Kubectl, Output, eventually, settings};
+
+use crate::metrics::{self, Sample};
+
+/// How long the slowest step may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A pod outside the mesh that stays, to ask from.
+const OUTSIDER: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: outsider, labels: {app: \
+    outsider}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - {name: outsider, \
+    image: lateen/host, command: [sleep, infinity]}\n";
+
+/// A cluster with the mesh.
+pub(crate) struct Mesh {
+    /// The user's kubectl.
+    pub(crate) kubectl: Kubectl,
+    cluster: Cluster,
+}
+
+impl Mesh {
+    /// Starts a cluster and installs the mesh as `meshctl install` does by itself, with `sets`.
+    #[track_caller]
+    pub(crate) fn install(sets: &[&str]) -> Self {
+        let cluster = Cluster::start();
+        let kubectl = cluster.kubectl(settings::kubectl_newest());
+        let mesh = Self { kubectl, cluster };
+        let mut args = vec!["install", "-y"];
+        for set in sets {
+            args.extend(["--set", set]);
+        }
+        let installed = mesh.meshctl(&args);
+        assert_eq!(installed.code, 0, "{installed:#?}\n{}", mesh.state());
+        mesh
+    }
+
+    /// The mesh with Bookinfo in namespace `default`, all pods ready and the gateway open.
+    #[track_caller]
+    pub(crate) fn with_bookinfo() -> Self {
+        let mesh = Self::install(&["meshConfig.accessLogFile=/dev/stdout"]);
+        mesh.bookinfo();
+        mesh
+    }
+
+    /// Applies Bookinfo and its gateway as the documents say.
+    #[track_caller]
+    pub(crate) fn bookinfo(&self) {
+        self.kubectl.ok(&["label", "namespace", "default", "istio-injection=enabled"]);
+        self.kubectl.ok(&["apply", "-f", &sample("platform/kube/bookinfo.yaml")]);
+        self.kubectl.ok(&["apply", "-f", &sample("networking/bookinfo-gateway.yaml")]);
+        self.ready("default");
+        eventually("the product page answers at the gateway", PATIENCE, || {
+            let page = self.page()?;
+            if page.status == 200 { Ok(()) } else { Err(format!("{page:?}")) }
+        });
+    }
+
+    /// Waits until all Deployments of a namespace are available.
+    #[track_caller]
+    pub(crate) fn ready(&self, namespace: &str) {
+        let wait =
+            ["wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s", "-n"];
+        let waited = self.kubectl.run(&[&wait[..], &[namespace]].concat());
+        assert_eq!(waited.code, 0, "{waited:#?}\n{}", self.state());
+    }
+
+    /// Runs `meshctl` as this cluster's administrator.
+    pub(crate) fn meshctl(&self, args: &[&str]) -> Output {
+        self.cluster.meshctl(args)
+    }
+
+    /// The gateway's port for pages on this machine.
+    pub(crate) fn ingress_port(&self) -> Result<u16, String> {
+        let path = "jsonpath={.spec.ports[?(@.name==\"http2\")].nodePort}";
+        let args = ["get", "svc", "istio-ingressgateway", "-n", "istio-system", "-o", path];
+        let port = self.kubectl.run(&args).stdout;
+        port.parse().map_err(|_| format!("node port {port:?}"))
+    }
+
+    /// The product page through the gateway.
+    pub(crate) fn page(&self) -> Result<Answer, String> {
+        http::get(self.ingress_port()?, "/productpage")
+    }
+
+    /// Name and address of the only pod with label `app`, and `version` if it is not empty.
+    #[track_caller]
+    pub(crate) fn pod(&self, app: &str, version: &str) -> (String, String) {
+        let selector = if version.is_empty() {
+            format!("app={app}")
+        } else {
+            format!("app={app},version={version}")
+        };
+        let path = "jsonpath={.items[*].metadata.name} {.items[*].status.podIP}";
+        let found = self.kubectl.ok(&["get", "pods", "-l", &selector, "-o", path]);
+        match found.split_whitespace().collect::<Vec<_>>()[..] {
+            [name, address] => (name.to_owned(), address.to_owned()),
+            _ => panic!("not one pod has {selector}: {found:?}"),
+        }
+    }
+
+    /// Starts a pod without a sidecar in a namespace of its own, to ask from.
+    #[track_caller]
+    pub(crate) fn outsider(&self) -> Outsider<'_> {
+        self.kubectl.ok(&["create", "namespace", "outside"]);
+        let applied = self.kubectl.with_input(&["apply", "-n", "outside", "-f", "-"], OUTSIDER);
+        assert_eq!(applied.code, 0, "{applied:#?}");
+        let wait = ["wait", "--for=condition=Ready", "pod/outsider", "-n", "outside"];
+        self.kubectl.ok(&[&wait[..], &["--timeout=60s"]].concat());
+        Outsider { kubectl: &self.kubectl }
+    }
+
+    /// What a pod's agent exports, as Prometheus scrapes it.
+    pub(crate) fn metrics(&self, from: &Outsider<'_>, address: &str) -> Vec<Sample> {
+        let scraped =
+            from.ok(&["curl", "-sS", &format!("http://{address}:15020/stats/prometheus")]);
+        metrics::parse(&scraped)
+    }
+
+    /// Everything a person would look at, for a failing test's message.
+    pub(crate) fn state(&self) -> String {
+        let mut text = self.kubectl.run(&["get", "pods", "-A", "-o", "wide"]).stdout;
+        for args in [
+            &["logs", "-n", "istio-system", "deploy/istiod", "--tail=30"][..],
+            &["logs", "-n", "istio-system", "deploy/istio-ca", "--tail=10"],
+            &["logs", "-n", "istio-system", "deploy/istio-ingressgateway", "--tail=30"],
+            &["logs", "deploy/productpage-v1", "-c", "istio-proxy", "--tail=30"],
+            &["get", "events", "-A"],
+        ] {
+            let output = self.kubectl.run(args);
+            text.push_str(&format!("\n--- kubectl {}\n", args.join(" ")));
+            text.push_str(&output.stdout);
+            text.push_str(&output.stderr);
+        }
+        text
+    }
+}
+
+/// A pod outside the mesh.
+pub(crate) struct Outsider<'a> {
+    kubectl: &'a Kubectl,
+}
+
+impl Outsider<'_> {
+    /// Runs a command in the pod.
+    pub(crate) fn run(&self, command: &[&str]) -> Output {
+        self.kubectl.run(&[&["exec", "-n", "outside", "outsider", "--"], command].concat())
+    }
+
+    /// Runs a command in the pod that must succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self, command: &[&str]) -> String {
+        let output = self.run(command);
+        assert_eq!(output.code, 0, "{command:?}: {output:#?}");
+        output.stdout
+    }
+}
+
+/// A file of the Bookinfo sample, as users name it.
+pub(crate) fn sample(path: &str) -> String {
+    settings::repository().join("samples/bookinfo").join(path).display().to_string()
+}
