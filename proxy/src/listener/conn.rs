@@ -242,8 +242,12 @@ async fn arrive(
         facts.server_name = seen.server_name;
         facts.application_protocols = seen.application_protocols;
     }
-    let chain = listener.chain_for(facts).cloned();
-    let chain = chain.ok_or_else(|| Refusal::NoChain(listener.name.clone()))?;
+    let Some(chain) = listener.chain_for(facts).cloned() else {
+        // Envoy has only peeked at what came, so that closing resets the connection; clients see
+        // the same here.
+        let _closed_either_way = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        return Err(Refusal::NoChain(listener.name.clone()));
+    };
     let mut entry = accepted.entry;
     admit(&chain, &mut entry, deps)?;
     let (io, peer) = secure(Replay::new(prefix.freeze(), stream), &chain, deps).await?;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proxy_model::tls::DownstreamTls;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::TlsFailure;
@@ -26,9 +28,14 @@ pub async fn accept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let acceptor = TlsAcceptor::from(keystore.server(tls)?);
+    let config = keystore.server(tls)?;
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let config = agreeing(config, start.client_hello().alpn());
+        start.into_stream(config).await
+    };
     // On the heap: the session is large, and so is the future that makes it.
-    let handshake = Box::pin(tokio::time::timeout(patience, acceptor.accept(stream)));
+    let handshake = Box::pin(tokio::time::timeout(patience, handshake));
     let stream = match handshake.await {
         Ok(Ok(stream)) => Box::new(stream),
         Ok(Err(error)) => return Err(TlsFailure::handshake(&error)),
@@ -44,4 +51,20 @@ where
     }
     let peer = PeerCertificate::of(leaf);
     Ok((stream, peer))
+}
+
+/// As in Envoy, a client whose protocols are all unknown here is served without ALPN: proxies offer
+/// names that only tell filter chains apart.
+fn agreeing<'a>(
+    config: Arc<ServerConfig>,
+    offered: Option<impl Iterator<Item = &'a [u8]>>,
+) -> Arc<ServerConfig> {
+    let known = |name: &[u8]| config.alpn_protocols.iter().any(|own| own == name);
+    let Some(mut offered) = offered else { return config };
+    if config.alpn_protocols.is_empty() || offered.any(known) {
+        return config;
+    }
+    let mut silent = ServerConfig::clone(&config);
+    silent.alpn_protocols.clear();
+    Arc::new(silent)
 }

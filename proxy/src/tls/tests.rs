@@ -187,10 +187,16 @@ async fn whoever_is_not_wanted_is_refused() {
     bare.certificate = None;
     let outcome = shake((&client, bare), (&server, mesh_server()), alpn()).await;
     assert!(outcome.server.is_err());
-    // A protocol that the chain does not speak.
-    let none = with_alpn("smtp");
-    let outcome = shake((&client, mesh_client(SERVER)), (&server, mesh_server()), none).await;
-    assert!(outcome.server.is_err());
+}
+
+#[tokio::test]
+async fn a_client_of_other_protocols_is_served_without_one() {
+    let ca = TestCa::root("root");
+    let (client, server) = (workload(&ca, CLIENT), workload(&ca, SERVER));
+    let istio = with_alpn("istio");
+    let outcome = shake((&client, mesh_client(SERVER)), (&server, mesh_server()), istio).await;
+    outcome.server.expect("served");
+    assert_eq!(outcome.alpn, None);
 }
 
 #[tokio::test]
