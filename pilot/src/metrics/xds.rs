@@ -22,6 +22,8 @@ pub struct XdsMetrics {
     version: [(&'static str, String); 1],
     /// `pilot_xds_pushes`, by type.
     pushes: ByLabel,
+    /// `pilot_xds_resources_sent`, by type.
+    resources: ByLabel,
     /// `pilot_total_xds_rejects`, by type.
     rejects: ByLabel,
     /// `pilot_xds_{cds,eds,lds,rds}_reject`.
@@ -54,6 +56,7 @@ impl XdsMetrics {
             connected: ByLabel::default(),
             version: [("version", mesh_rt::build_info::VERSION.to_owned())],
             pushes: ByLabel::default(),
+            resources: ByLabel::default(),
             rejects: ByLabel::default(),
             by_short: Default::default(),
             sizes: Family::new_with_constructor(size),
@@ -70,6 +73,8 @@ impl XdsMetrics {
         metrics.register_unprefixed(|registry| {
             registry.register("pilot_xds", "Proxies connected by xDS", own.connected.clone());
             registry.register("pilot_xds_pushes", "Responses sent, by type", own.pushes.clone());
+            let help = "Resources in the responses sent, by type";
+            registry.register("pilot_xds_resources_sent", help, own.resources.clone());
             let help = "Responses that proxies refused, by type";
             registry.register("pilot_total_xds_rejects", help, own.rejects.clone());
             for (name, counter) in ["cds", "eds", "lds", "rds"].iter().zip(&own.by_short) {
@@ -113,9 +118,11 @@ impl XdsMetrics {
         }
     }
 
-    /// A response with so many bytes of resources is sent.
-    pub fn pushed(&self, ty: &TypeUrl, bytes: usize) {
+    /// A response with so many resources, and so many bytes of them, is sent.
+    pub fn pushed(&self, ty: &TypeUrl, resources: usize, bytes: usize) {
         self.pushes.get_or_create(&[("type", label(ty))]).inc();
+        let resources = i64::try_from(resources).unwrap_or(i64::MAX);
+        self.resources.get_or_create(&[("type", label(ty))]).inc_by(resources);
         self.sizes.get_or_create(&[("type", label(ty))]).observe(bytes as f64);
     }
 

@@ -12,7 +12,7 @@ use mesh_rt::drain::DrainWatcher;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tonic::{Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::auth::{Authenticator, Caller};
 use super::push_queue::{Pending, PushQueue};
@@ -188,7 +188,12 @@ impl<W: Wire> Session<W> {
     async fn write(&mut self, outgoing: Vec<Outgoing>) -> Result<(), Status> {
         for response in outgoing {
             let bytes = response.resources.iter().map(|(item, _)| item.body.len()).sum();
-            self.context.metrics.pushed(&response.ty, bytes);
+            self.context.metrics.pushed(&response.ty, response.resources.len(), bytes);
+            let names = response.resources.iter().map(|(item, _)| &*item.name);
+            debug!(
+                node = %self.node.id, r#type = response.ty.short(), removed = ?response.removed,
+                sent = ?names.collect::<Vec<_>>(), "response"
+            );
             let began = Instant::now();
             let announce = !std::mem::replace(&mut self.announced, true);
             let control_plane = announce.then(|| self.control_plane());

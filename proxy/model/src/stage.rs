@@ -193,7 +193,7 @@ impl Stage {
             .unwrap_or(false)
     }
 
-    /// Names and versions of a type's resources that are held.
+    /// Names and versions of a type's resources that are held, aliases included.
     pub fn versions(&self, type_url: &TypeUrl) -> BTreeMap<Arc<str>, Arc<str>> {
         with_kept!(self, type_url, kept => kept.versions()).unwrap_or_default()
     }

@@ -154,10 +154,13 @@ impl<T> Kept<T> {
         self.entries.values().map(|entry| &*entry.newest)
     }
 
+    /// Aliases are held at the version of the resource they stand for.
     pub(super) fn versions(&self) -> BTreeMap<Arc<str>, Arc<str>> {
-        let pair =
-            |(name, entry): (&Arc<str>, &Entry<T>)| (Arc::clone(name), Arc::clone(&entry.version));
-        self.entries.iter().map(pair).collect()
+        let version = |name: &Arc<str>| Some(Arc::clone(&self.entries.get(name)?.version));
+        let own = self.entries.keys().filter_map(|name| Some((Arc::clone(name), version(name)?)));
+        let aliased = self.aliases.iter();
+        let aliased = aliased.filter_map(|(alias, name)| Some((Arc::clone(alias), version(name)?)));
+        own.chain(aliased).collect()
     }
 
     /// Puts those in force that are ready or have waited long enough.
