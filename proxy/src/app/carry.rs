@@ -2,6 +2,7 @@
 //! ends or drains.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use proxy_model::listener::{Listener, TrafficDirection};
 use proxy_model::tcp_proxy::TcpProxy;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::http::{self, context::HttpDeps};
 use crate::l4::tcp_proxy::{self, ConnectionLog};
@@ -52,7 +53,12 @@ pub struct Traffic {
     pub at_end: AtEnd,
     /// How long connections of a chain that is gone may last.
     pub patience: Duration,
+    /// When a refused connection was last told of.
+    pub told: Cell<Option<Instant>>,
 }
+
+/// How long to say nothing of further refused connections.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Which connections are asked to end when the process begins to drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +203,7 @@ impl Carry for Traffic {
     }
 
     fn refused(&self, facts: &ConnFacts, listener: Option<&Arc<Listener>>, refusal: &Refusal) {
-        debug!(peer = %facts.peer, destination = %facts.destination, "connection refused: {refusal}");
+        self.tell(facts, refusal);
         let downstream = Rc::new(Downstream {
             facts: facts.clone(),
             listener: listener.map_or_else(|| "".into(), |listener| listener.name.clone()),
@@ -213,6 +219,26 @@ impl Carry for Traffic {
         let log = ConnectionLog::new(downstream, Instant::now(), &self.deps.sink).of(listener);
         let (flags, details) = explained(refusal);
         log.ended(flags, details);
+    }
+}
+
+impl Traffic {
+    /// What the operator can mend is told, at most once a second for each worker; what peers send is
+    /// theirs.
+    fn tell(&self, facts: &ConnFacts, refusal: &Refusal) {
+        let (peer, destination) = (facts.peer, facts.destination);
+        let mendable = matches!(
+            refusal,
+            Refusal::Unanswered(_) | Refusal::Listener { .. } | Refusal::Chain { .. }
+        );
+        let now = Instant::now();
+        let is_quiet = |last: Instant| now.duration_since(last) >= QUIET;
+        if mendable && self.told.get().is_none_or(is_quiet) {
+            self.told.set(Some(now));
+            warn!(%peer, %destination, "connection refused: {refusal}");
+        } else {
+            debug!(%peer, %destination, "connection refused: {refusal}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What each worker is made of, and how it follows the configuration.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -115,6 +116,7 @@ fn worker(
         drain: tasks.drain().clone(),
         at_end: shared.at_end,
         patience: shared.patience,
+        told: Cell::default(),
     };
     let following = follow(Arc::clone(&shared.world), upstreams, chains);
     let _detached = tasks.spawn_local_background("follow configuration", following);

@@ -12,7 +12,7 @@ use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, ads, socket};
-use super::http::{Side, manager};
+use super::http::{Side, log_refusals, manager};
 use super::route::{Host, exported};
 use super::rule::{Rules, full};
 use super::unused;
@@ -90,12 +90,13 @@ pub(crate) fn listeners(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
         let rds = json!({ "config_source": ads(), "route_config_name": route });
         let prefix = format!("outbound_{name};");
         let filter = manager(snapshot, class, Side::Gateway, &prefix, ("rds", rds));
-        let document = json!({
+        let mut document = json!({
             "name": name,
             "address": socket("0.0.0.0", port.get()),
             "traffic_direction": "OUTBOUND",
             "filter_chains": [{ "filters": [filter] }],
         });
+        log_refusals(&snapshot.mesh, &mut document);
         own.finish(TypeUrl::Listener, &name, document)
     };
     ports.keys().map(listener).collect()

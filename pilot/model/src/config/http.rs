@@ -189,6 +189,17 @@ pub(crate) fn allows_any(snapshot: &Snapshot) -> bool {
     snapshot.mesh.outbound_traffic_policy.mode != OutboundTrafficMode::RegistryOnly
 }
 
+/// Adds the log of connections that no filter chain takes; all others are logged by their chain.
+pub(crate) fn log_refusals(mesh: &MeshConfig, listener: &mut Value) {
+    let mut logs = access_logs(mesh);
+    for log in &mut logs {
+        log["filter"] = json!({ "response_flag_filter": { "flags": ["NR"] } });
+    }
+    if !logs.is_empty() {
+        listener["access_log"] = logs.into();
+    }
+}
+
 fn access_logs(mesh: &MeshConfig) -> Vec<Value> {
     if mesh.access_log_file.is_empty() {
         return Vec::new();

@@ -6,7 +6,7 @@ use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, set, socket, url};
-use super::http::{Side, manager, tcp_proxy};
+use super::http::{Side, log_refusals, manager, tcp_proxy};
 use super::inspect::{self, Wanted};
 use super::tls::{MESH_HTTP, MESH_TCP, downstream};
 use crate::class::{Class, Inbound, Mtls};
@@ -51,7 +51,7 @@ pub(crate) fn listener(snapshot: &Snapshot, class: &Class) -> Inputs {
         chains.push(chain(snapshot, class, None, &shape));
     }
     notes.refer(TypeUrl::Cluster, FixedCluster::InboundPassthrough.as_str());
-    let document = json!({
+    let mut document = json!({
         "name": "virtualInbound",
         "address": socket("0.0.0.0", port),
         "traffic_direction": "INBOUND",
@@ -60,6 +60,7 @@ pub(crate) fn listener(snapshot: &Snapshot, class: &Class) -> Inputs {
         "continue_on_listener_filters_timeout": true,
         "filter_chains": chains,
     });
+    log_refusals(&snapshot.mesh, &mut document);
     notes.finish(TypeUrl::Listener, "virtualInbound", document)
 }
 

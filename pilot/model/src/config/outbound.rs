@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use mesh_api::mesh_config::MeshConfig;
 use mesh_api::name::{FixedCluster, RouteName};
 use mesh_api::port::PortNumber;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, ads, socket};
-use super::http::{Side, manager, tcp_proxy, unknown_cluster};
+use super::http::{Side, log_refusals, manager, tcp_proxy, unknown_cluster};
 use super::l4::{Chains, Reached};
 use super::{inspect, unused};
 use crate::class::Class;
@@ -68,7 +69,7 @@ fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
     notes.refer(TypeUrl::Cluster, hole);
     notes.refer(TypeUrl::Cluster, unknown);
     unused::mesh(&snapshot.mesh, &mut notes);
-    let document = json!({
+    let mut document = json!({
         "name": "virtualOutbound",
         "address": socket("0.0.0.0", port),
         "traffic_direction": "OUTBOUND",
@@ -83,17 +84,20 @@ fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
             "filters": [tcp_proxy(snapshot, unknown, unknown)],
         },
     });
+    log_refusals(&snapshot.mesh, &mut document);
     notes.finish(TypeUrl::Listener, "virtualOutbound", document)
 }
 
-fn frame(name: &str, address: &str, port: PortNumber) -> Value {
-    json!({
+fn frame(mesh: &MeshConfig, name: &str, address: &str, port: PortNumber) -> Value {
+    let mut document = json!({
         "name": name,
         "address": socket(address, port.get()),
         "traffic_direction": "OUTBOUND",
         "bind_to_port": false,
         "continue_on_listener_filters_timeout": true,
-    })
+    });
+    log_refusals(mesh, &mut document);
+    document
 }
 
 /// The listener of all HTTP services of a port. What is not plaintext HTTP passes through it.
@@ -103,7 +107,7 @@ fn http(snapshot: &Snapshot, class: &Class, port: PortNumber) -> Inputs {
     let unknown = unknown_cluster(snapshot);
     notes.refer(TypeUrl::Cluster, unknown);
     let route = RouteName::Port(port).to_string();
-    let mut document = frame(&name, "0.0.0.0", port);
+    let mut document = frame(&snapshot.mesh, &name, "0.0.0.0", port);
     document["listener_filters"] = json!(inspect::everywhere());
     document["listener_filters_timeout"] =
         snapshot.mesh.protocol_detection_timeout.to_string().into();
@@ -143,7 +147,7 @@ fn bytes(snapshot: &Snapshot, class: &Class, of: (&Service, &Port), ip: IpAddr) 
     let name = format!("{ip}_{}", port.number);
     let Chains { mut conditional, default } =
         Reached { snapshot, class, service, port }.chains(&mut notes);
-    let mut document = frame(&name, &ip.to_string(), port.number);
+    let mut document = frame(&snapshot.mesh, &name, &ip.to_string(), port.number);
     if port.protocol.is_unsupported() {
         let route = RouteName::HostPort { host: service.host.clone(), port: port.number };
         let chain = http_chain(snapshot, class, &name, &route.to_string(), &mut notes);
