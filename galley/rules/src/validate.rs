@@ -44,12 +44,16 @@ trait Validate: Definition {
 
 type Rules = fn(&Value, &mut Verdict);
 
-/// The rules of one kind.
-struct Kind {
-    group: &'static str,
-    name: &'static str,
-    plural: &'static str,
-    versions: &'static [&'static str],
+/// A kind that is validated.
+pub struct Kind {
+    /// Its API group.
+    pub group: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its resource name in URLs.
+    pub plural: &'static str,
+    /// Versions that are served, the preferred one first.
+    pub versions: &'static [&'static str],
     rules: Rules,
 }
 
@@ -109,9 +113,14 @@ pub fn validate(document: &Value) -> Option<Verdict> {
     Some(verdict)
 }
 
-/// Group, versions and plural name of each kind that is validated.
-pub fn kinds() -> impl Iterator<Item = (&'static str, &'static [&'static str], &'static str)> {
-    KINDS.iter().map(|kind| (kind.group, kind.versions, kind.plural))
+/// The kinds that are validated.
+pub fn kinds() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter()
+}
+
+/// Whether a text is an address or a block of addresses.
+pub(crate) fn is_ip_or_cidr(text: &str) -> bool {
+    text::ip_or_cidr(text).is_ok()
 }
 
 fn typed<S: Validate>(document: &Value, verdict: &mut Verdict) {
