@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    completion, demo, experimental, explain, install, kube_inject, local, manifest, proxy_config,
-    proxy_status, uninstall, version,
+    analyze, completion, demo, experimental, explain, install, kube_inject, local, manifest,
+    proxy_config, proxy_status, uninstall, validate, version,
 };
 
 /// Install, inspect and run the mesh.
@@ -40,6 +40,11 @@ pub enum Command {
     /// Show how far proxies are with what the control plane sent them.
     #[command(visible_alias = "ps")]
     ProxyStatus(proxy_status::Args),
+    /// Say what is wrong with the configuration of a cluster, or of files.
+    Analyze(Box<analyze::Args>),
+    /// Check files of Istio's objects as the webhook would, without a cluster.
+    #[command(visible_alias = "v")]
+    Validate(validate::Args),
     /// Say what a proxy would do with a request, and why.
     Explain(explain::Args),
     /// Commands under the names they have in `istioctl experimental`.
@@ -73,6 +78,12 @@ mod tests {
             "meshctl pc all -f dump.json --with-headers",
             "meshctl apply -s profile=demo -y",
             "meshctl explain a --to b:80 -H k:v",
+            "meshctl validate -f a.yaml -f -",
+            "meshctl v -x -f a.yaml",
+            "meshctl analyze",
+            "meshctl analyze -A -o json --failure-threshold Warning",
+            "meshctl analyze --use-kube=false -R a.yaml b -S IST0103=*",
+            "meshctl analyze -k -n prod --output-threshold Info -L",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());

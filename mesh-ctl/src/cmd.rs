@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod analyze;
 pub mod completion;
 pub mod connect;
 pub mod demo;
@@ -12,6 +13,7 @@ pub mod manifest;
 pub mod proxy_config;
 pub mod proxy_status;
 pub mod uninstall;
+pub mod validate;
 pub mod version;
 
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ use crate::error::Error;
 pub fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
         Command::Local(command) => return local::run(command),
+        Command::Analyze(args) => return analyze::run(&args),
+        Command::Validate(args) => return validate::run(&args),
         Command::Demo(args) => demo::run(&args)?,
         Command::KubeInject(args) => kube_inject::run(&args)?,
         Command::Install(args) => install::run(&args)?,

@@ -1,6 +1,7 @@
 //! `meshctl`: install, inspect and run the mesh. A library, so that tests use its parts; the program
 //! is `main.rs`.
 
+pub mod analyze;
 pub mod apply;
 pub mod chart;
 pub mod cli;
