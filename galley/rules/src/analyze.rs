@@ -60,6 +60,7 @@ pub const ALL: &[Analyzer] = &[
     Analyzer { name: "gateway.IngressGatewayPortAnalyzer", run: gateways::ports },
     Analyzer { name: "gateway.SecretAnalyzer", run: gateways::secrets },
     Analyzer { name: "injection.Analyzer", run: injection::namespaces },
+    Analyzer { name: "injection.ImageAnalyzer", run: injection::images },
     Analyzer { name: "injection.ImageAutoAnalyzer", run: injection::image_auto },
     Analyzer { name: "k8sgateway.SelectorAnalyzer", run: selectors::kubernetes_gateways },
     Analyzer { name: "maturity.AlphaAnalyzer", run: annotations::alpha },
@@ -86,6 +87,7 @@ pub const ALL: &[Analyzer] = &[
     },
     Analyzer { name: "virtualservice.DestinationRuleAnalyzer", run: virtual_services::subsets },
     Analyzer { name: "virtualservice.GatewayAnalyzer", run: virtual_services::gateways },
+    Analyzer { name: "webhook.Analyzer", run: webhooks::injectors },
 ];
 
 /// Analyzers that run only when they are named.

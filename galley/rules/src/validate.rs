@@ -129,7 +129,15 @@ fn typed<S: Validate>(document: &Value, verdict: &mut Verdict) {
     match serde_json::from_value::<Object<S>>(document.clone()) {
         Ok(object) => {
             common::metadata(&object.metadata, S::DRY_RUN, &mut At::new(verdict, "metadata"));
+            let of_shape = verdict.errors.clone();
             S::validate(&object, &mut At::new(verdict, "spec"));
+            // What the shape has said of a field need not be said twice.
+            let said = |finding: &Finding| of_shape.iter().any(|one| one.path == finding.path);
+            let mut index = 0;
+            verdict.errors.retain(|finding| {
+                index += 1;
+                index <= of_shape.len() || finding.path == "spec" || !said(finding)
+            });
         }
         // The shape has said where; a reader's error says only what.
         Err(error) if verdict.is_valid() => {

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::lookup;
 use super::messages::{
     IMAGE_AUTO_ERROR, IMAGE_AUTO_WARNING, INJECTION_BY_DEFAULT, NAMESPACE_NOT_INJECTED,
-    POD_MISSING_PROXY, SEVERAL_INJECTION_LABELS,
+    POD_MISSING_PROXY, PROXY_IMAGE_MISMATCH, SEVERAL_INJECTION_LABELS,
 };
 use super::world::{Resource, World, texts};
 use crate::report::Report;
 
 const INJECTOR: &str = "istio-sidecar-injector";
+const PROXY_IMAGE: &str = "sidecar.istio.io/proxyImage";
 
 /// Namespaces without a decision or with several, and pods that were passed by.
 pub(super) fn namespaces(world: &World, report: &mut Report) {
@@ -94,6 +95,59 @@ fn injects_by_default(world: &World) -> bool {
         .any(|values| values["sidecarInjectorWebhook"]["enableNamespacesByDefault"] == true)
 }
 
+/// Pods that still run another proxy than the injector would give them.
+pub(super) fn images(world: &World, report: &mut Report) {
+    let pods = lookup::pods(world);
+    for object in world.of("", "Namespace") {
+        let given = object.labels();
+        let injection = given.get(labels::INJECTION).map(String::as_str);
+        let revision = given.get(labels::REV).map(String::as_str);
+        let name = match (injection, revision) {
+            (Some("enabled"), _) | (None, Some("default")) => INJECTOR.to_owned(),
+            (None, Some(revision)) => format!("{INJECTOR}-{revision}"),
+            _ => continue,
+        };
+        let Some(wanted) = injected_image(world, &name) else { continue };
+        let other = |image: &str| {
+            let rest = image.strip_prefix(wanted.as_str());
+            // A suffix after the tag is a variant of the same version.
+            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let outdated: Vec<&str> = pods
+            .iter()
+            .filter(|(pod, ..)| pod.origin.namespace == object.origin.name)
+            .filter(|(pod, ..)| !pod.annotations().contains_key(PROXY_IMAGE))
+            .filter(|(_, _, pod)| {
+                let mut containers = pod.spec.iter().flat_map(lookup::containers);
+                containers
+                    .any(|one| one.name == "istio-proxy" && one.image.as_deref().is_some_and(other))
+            })
+            .map(|(pod, ..)| pod.origin.name.as_str())
+            .collect();
+        if !outdated.is_empty() {
+            let text = format!(
+                "The Istio proxy images of the pods running in the namespace do not match the \
+                 image defined in the injection configuration (pod names: {}). This often happens \
+                 after upgrading the Istio control-plane and can be fixed by redeploying the pods.",
+                outdated.join(", ")
+            );
+            report.add(PROXY_IMAGE_MISMATCH.about(&object.origin, text));
+        }
+    }
+}
+
+/// The image that the values of an injector's ConfigMap name.
+fn injected_image(world: &World, name: &str) -> Option<String> {
+    let map = world.of("", "ConfigMap").iter().find(|map| map.origin.name == name)?;
+    let values: Value = serde_json::from_str(map.value["data"]["values"].as_str()?).ok()?;
+    let global = &values["global"];
+    let image = global["proxy"]["image"].as_str()?;
+    if image.contains('/') {
+        return Some(image.to_owned());
+    }
+    Some(format!("{}/{image}:{}", global["hub"].as_str()?, global["tag"].as_str()?))
+}
+
 /// Pods whose proxy still waits for an image, and deployments whose pods will.
 pub(super) fn image_auto(world: &World, report: &mut Report) {
     for object in world.of("", "Pod") {
@@ -142,7 +196,7 @@ fn is_injected(world: &World, object: &Resource, template: &Value) -> bool {
         })
 }
 
-fn selects(selector: &Value, labels: &Labels) -> bool {
+pub(super) fn selects(selector: &Value, labels: &Labels) -> bool {
     selector.is_null()
         || LabelSelector::deserialize(selector).is_ok_and(|selector| selector.matches(labels))
 }

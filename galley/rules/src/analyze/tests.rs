@@ -108,10 +108,7 @@ kind: VirtualService
 metadata: {name: a}
 spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}, {match: [{uri: {prefix: /}}], rout: []}]}
 ");
-    assert_eq!(
-        findings(&world, "schema.ValidationAnalyzer"),
-        ["IST0106 VirtualService default/a", "IST0106 VirtualService default/a"]
-    );
+    assert_eq!(findings(&world, "schema.ValidationAnalyzer"), ["IST0106 VirtualService default/a"]);
 }
 
 #[test]
@@ -165,4 +162,32 @@ fn analyzers_are_listed_once_and_in_order() {
     for name in super::NOT_BY_DEFAULT {
         assert!(names.contains(name));
     }
+}
+
+#[test]
+fn injectors_of_one_installation_do_not_overlap() {
+    let hook = |name: &str, namespace: Value, object: Value| {
+        json!({ "name": name, "namespaceSelector": namespace, "objectSelector": object,
+            "clientConfig": { "service": { "name": "istiod", "namespace": "istio-system" } } })
+    };
+    let absent = |key: &str| json!({ "key": key, "operator": "DoesNotExist" });
+    let is = |key: &str, value: &str| json!({ "key": key, "operator": "In", "values": [value] });
+    let configuration = |name: &str| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration", "metadata": { "name": name },
+            "webhooks": [
+                hook("rev", json!({ "matchExpressions": [is("istio.io/rev", "default"), absent("istio-injection")] }), Value::Null),
+                hook("namespace", json!({ "matchExpressions": [is("istio-injection", "enabled")] }), Value::Null),
+            ],
+        })
+    };
+    let mut world = World::default();
+    let service = json!({ "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": "istiod", "namespace": "istio-system" } });
+    world.add(service, "");
+    world.add(configuration("istio-sidecar-injector"), "");
+    assert!(findings(&world, "webhook.Analyzer").is_empty());
+    world.add(configuration("istio-revision-tag-default"), "");
+    assert_eq!(findings(&world, "webhook.Analyzer").len(), 4);
 }

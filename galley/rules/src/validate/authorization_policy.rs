@@ -249,12 +249,14 @@ fn path_template(path: &str) -> Result<(), String> {
             false => Ok(()),
         };
     }
-    let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
-    for (index, segment) in segments.iter().enumerate() {
-        match *segment {
+    let mut rest = false;
+    for segment in path.trim_start_matches('/').split('/') {
+        match segment {
+            "{*}" | "{**}" if rest => {
+                return Err(format!("path {path:?}: {{**}} is not the last operator"));
+            }
             "{*}" => {}
-            "{**}" if index + 1 == segments.len() => {}
-            "{**}" => return Err(format!("path {path:?}: {{**}} is not the last operator")),
+            "{**}" => rest = true,
             plain if plain.bytes().all(is_pchar) => {}
             _ => {
                 return Err(format!(

@@ -7,6 +7,8 @@ use crate::report::Code;
 /// Findings beyond this many of one kind are dropped: an object of megabytes must not make a
 /// reply of megabytes.
 const MAX_FINDINGS: usize = 128;
+/// Longer texts are cut: they quote what the object says, which may be anything.
+const MAX_TEXT: usize = 1024;
 
 /// Something that is wrong, or looks wrong, in one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +117,17 @@ impl<'a> At<'a> {
     }
 
     fn finding(&self, message: String, code: Option<Code>) -> Finding {
-        Finding { path: self.path.clone(), message, code }
+        Finding { path: cut(self.path.clone()), message: cut(message), code }
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
+        text.push('\u{2026}');
+    }
+    text
 }
 
 fn add(findings: &mut Vec<Finding>, finding: Finding) {

@@ -122,7 +122,6 @@ fn conditions(condition: &EnvoyConfigObjectMatch, apply_to: ApplyTo, at: &mut At
     );
     let route_kind =
         matches!(apply_to, ApplyTo::RouteConfiguration | ApplyTo::VirtualHost | ApplyTo::HttpRoute);
-    let waypoint = condition.waypoint.is_some();
     at.error_if(
         listener_kind && (condition.route_configuration.is_some() || condition.cluster.is_some()),
         "applyTo for listener class objects can only have listener match",
@@ -133,9 +132,7 @@ fn conditions(condition: &EnvoyConfigObjectMatch, apply_to: ApplyTo, at: &mut At
     );
     at.error_if(
         apply_to == ApplyTo::Cluster
-            && (condition.listener.is_some()
-                || condition.route_configuration.is_some()
-                || waypoint),
+            && (condition.listener.is_some() || condition.route_configuration.is_some()),
         "applyTo for cluster class objects can only have cluster match",
     );
     let Some(listener) = &condition.listener else { return };

@@ -23,7 +23,7 @@ fn authorization_policies() {
             ("{rules: [{from: []}]}", &["E spec.rules[0].from: "]),
             ("{rules: [{to: [{operation: {}}]}]}", &["E spec.rules[0].to[0].operation: "]),
             (
-                "{rules: [{to: [{operation: {ports: ['70000'], paths: ['/a/{**}/b', '/{x}']}}]}]}",
+                "{rules: [{to: [{operation: {ports: ['70000'], paths: ['/a/{**}/{*}', '/{x}']}}]}]}",
                 &[
                     "E spec.rules[0].to[0].operation.ports[0]",
                     "E spec.rules[0].to[0].operation.paths[0]",
