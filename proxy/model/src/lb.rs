@@ -95,12 +95,33 @@ pub fn pick(
         // A hash always gives the same endpoint, so a retry changes it.
         salted.hash = context.hash.map(|hash| hash.wrapping_add(u64::from(attempt)));
         let picked = pick_once(from, state, load, &salted, random)?;
-        if !context.tried.iter().any(|tried| Arc::ptr_eq(tried, &picked)) {
+        if !is_tried(context, &picked) {
             return Some(picked);
         }
         last = Some(picked);
     }
-    last
+    // Chance does not find another endpoint where the tried one is idle, for it failed.
+    untried(from, load, context, random).or(last)
+}
+
+/// By address: between two tries the endpoints may have come anew.
+fn is_tried(context: &PickContext, endpoint: &Endpoint) -> bool {
+    context.tried.iter().any(|tried| tried.address == endpoint.address)
+}
+
+/// Any endpoint that may be used and was not tried.
+fn untried(
+    from: Candidates<'_>,
+    load: &dyn LoadView,
+    context: &PickContext,
+    random: &mut dyn FnMut() -> u64,
+) -> Option<Arc<Endpoint>> {
+    let fresh =
+        |endpoint: &&Arc<Endpoint>| is_usable(endpoint, load) && !is_tried(context, endpoint);
+    from.set.priorities.iter().find_map(|priority| {
+        let candidates: Vec<&Arc<Endpoint>> = priority.endpoints().filter(fresh).collect();
+        candidates.get(weighted_random(&candidates, random())?).map(|one| Arc::clone(one))
+    })
 }
 
 fn pick_once(

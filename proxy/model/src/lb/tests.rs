@@ -225,6 +225,24 @@ fn a_retry_avoids_what_was_tried() {
 }
 
 #[test]
+fn a_retry_leaves_an_endpoint_that_is_idle_because_it_fails() {
+    struct Busy;
+    impl LoadView for Busy {
+        fn active_requests(&self, endpoint: &Endpoint) -> u64 {
+            if name(endpoint) == 1 { 0 } else { 5 }
+        }
+        fn is_ejected(&self, _: &Endpoint) -> bool {
+            false
+        }
+    }
+    let set = flat(vec![healthy(1, 1), healthy(2, 1)]);
+    // As the endpoint was before its set came anew.
+    let context = PickContext { tried: vec![healthy(1, 1)], attempts: 5, ..PickContext::default() };
+    let policy = LbPolicy::LeastRequest { choices: 2 };
+    assert_eq!(counts(&set, policy, &Busy, &context, 1000), [(2, 1000)].into());
+}
+
+#[test]
 fn nothing_is_picked_of_nothing() {
     let context = PickContext { panic_threshold: 50, ..PickContext::default() };
     assert!(counts(&flat(Vec::new()), LbPolicy::Random, &NoLoad, &context, 1).is_empty());
