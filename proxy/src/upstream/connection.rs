@@ -175,8 +175,9 @@ pub fn classify(error: &hyper::Error) -> Failure {
 
 fn classify_h2(error: &h2::Error) -> Failure {
     let reason = error.reason();
+    // Only streams that the other end did not look at fail by a GOAWAY (RFC 9113 §6.8).
     if error.is_go_away() && error.is_remote() {
-        return Failure::new(FailureKind::ConnectionTermination);
+        return Failure::new(FailureKind::RemoteRefusedStreamReset);
     }
     if error.is_remote() {
         return match reason {
