@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, Request, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -57,7 +58,8 @@ pub enum ConnEnd {
 }
 
 /// Serves HTTP on a connection until it ends. `http2` is what ALPN or the first bytes say;
-/// `drain` is ready when the connection is to end after what is under way.
+/// `drain` is ready when the connection is to end after what is under way: HTTP/2 clients are told
+/// at once, HTTP/1 clients with the next response, and idle ones after a while.
 pub async fn serve<S>(
     stream: S,
     http2: bool,
@@ -118,7 +120,8 @@ where
             result = server.as_mut() => break result,
             () = &mut drain, if !draining => {
                 draining = true;
-                server.as_mut().graceful_shutdown();
+                connection.usage.last.set(true);
+                ends.get_mut().set(self::ends(&connection, Some(&guard)));
             }
             end = &mut ends => match end {
                 End::Graceful => {
@@ -218,12 +221,13 @@ enum End {
 }
 
 /// Ready when the connection has nothing to do for too long, is too old, or is abused. Graceful
-/// ends come once; after them only ends at once.
+/// ends come once on HTTP/2. An HTTP/1 client that may be sending its next request would lose it to
+/// a close: it is told with a response, and only one that stays quiet is closed.
 async fn ends(connection: &Connection, guard: Option<&GuardState>) -> End {
     let timeouts = &connection.manager.timeouts;
     let usage = &connection.usage;
     let (begun, head_timeout) = (Instant::now(), timeouts.headers.unwrap_or(HEAD_TIMEOUT));
-    let mut head_since: Option<Instant> = None;
+    let (mut head_since, mut last_since): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         let now = Instant::now();
         let in_head = guard.is_some_and(GuardState::in_head);
@@ -236,18 +240,24 @@ async fn ends(connection: &Connection, guard: Option<&GuardState>) -> End {
         if idle_at.is_some_and(|at| now >= at) {
             return End::Now(ConnEnd::Idle);
         }
-        let spent = connection.manager.max_requests_per_connection;
-        if spent.is_some_and(|most| most > 0 && usage.total.get() >= u64::from(most))
-            && !usage.last.replace(true)
-        {
+        let oldest = timeouts.max_connection.map(|age| begun + age);
+        let due = spent(connection) || oldest.is_some_and(|at| now >= at);
+        if due && !usage.last.replace(true) && guard.is_none() {
             return End::Graceful;
         }
-        let oldest = timeouts.max_connection.map(|age| begun + age);
-        if oldest.is_some_and(|at| now >= at) && !usage.last.replace(true) {
+        let last_since = if guard.is_some() && usage.last.get() {
+            Some(*last_since.get_or_insert(now))
+        } else {
+            None
+        };
+        let quiet = last_since.filter(|_| usage.active.get() == 0 && !in_head);
+        let quiet_at = quiet.map(|since| since.max(usage.last_used.get()) + QUIET);
+        if quiet_at.is_some_and(|at| now >= at) {
             return End::Graceful;
         }
         // Looked at again when something can be due, but the clock is not asked per request.
-        let next = [idle_at, oldest.filter(|at| *at > now), head_since.map(|at| at + head_timeout)]
+        let head_at = head_since.map(|at| at + head_timeout);
+        let next = [idle_at, quiet_at, oldest.filter(|at| *at > now), head_at]
             .into_iter()
             .flatten()
             .min()
@@ -260,8 +270,17 @@ async fn ends(connection: &Connection, guard: Option<&GuardState>) -> End {
     }
 }
 
+/// Whether the connection carried all the requests that it may.
+fn spent(connection: &Connection) -> bool {
+    let most = connection.manager.max_requests_per_connection;
+    most.is_some_and(|most| most > 0 && connection.usage.total.get() >= u64::from(most))
+}
+
 /// How often a connection is looked at.
 const CHECK: Duration = Duration::from_secs(5);
+/// How long an HTTP/1 client on a connection that is to end may send another request, of which the
+/// response tells it.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// One request: hyper's type in, hyper's type out.
 async fn answer(
@@ -276,6 +295,8 @@ async fn answer(
     let wants_upgrade = request.headers().contains_key(http::header::UPGRADE)
         || request.method() == Method::CONNECT;
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (http1, usage) = (guard.is_some(), Rc::clone(usage));
+    let last = spent(&connection);
     let (parts, incoming) = request.into_parts();
     let log =
         RequestLog::new(blank(&connection, &parts.method, parts.version), &connection.deps.sink);
@@ -283,7 +304,12 @@ async fn answer(
     let body = RequestBody::new(incoming, log);
     let request = handler::Request { parts, body, upgrade: upgrade.zip(guard) };
     // Boxed once per request: the connection's own future stays small.
-    Box::pin(handler::handle(stream, request)).await
+    let mut response = Box::pin(handler::handle(stream, request)).await?;
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if http1 && !switched && (last || usage.last.get()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// The record of a request of which nothing but this is known.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use proxy_model::flags::ResponseFlags;
@@ -139,6 +139,14 @@ fn a_drain_ends_the_connection_after_what_is_under_way() {
         client.drain.take().unwrap().send(()).unwrap();
         assert_eq!(client.end.await.unwrap(), ConnEnd::Done);
         assert!(client.sender.ready().await.is_err());
+
+        // A request that comes in spite of it is served, and its response says that it is the last.
+        let mut client = proxy.http1().await;
+        client.drain.take().unwrap().send(()).unwrap();
+        let response = client.sender.send_request(get("/")).await.unwrap();
+        assert_eq!(response.headers()[header::CONNECTION], "close");
+        assert_eq!(answer(response).await.0.status(), 200);
+        assert_eq!(client.end.await.unwrap(), ConnEnd::Done);
 
         let mut client = proxy.http2().await;
         let request = Request::get("http://a.example/").body(Full::default()).unwrap();
