@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may give up like the test")]
 
+mod apps;
+mod clients;
+mod drain;
+mod grpc;
 mod pilot;
 mod pods;
 
@@ -79,6 +83,29 @@ fn objects(app: &App) -> Vec<Object> {
         slice("echo", &json!({ "name": "tcp", "port": tcp }), "127.0.0.2"),
         peer_authentication("STRICT"),
     ]
+    .into_iter()
+    .chain(both_versions(app))
+    .collect()
+}
+
+/// Services of HTTP/2, gRPC, and a protocol that nobody names.
+fn both_versions(app: &App) -> Vec<Object> {
+    let [two, calls, found] = app.both.map(|at| at.port());
+    let named = |name: &str, port: u16, target: u16, more: Value| {
+        let mut service_port = json!({ "port": port, "targetPort": target });
+        let fields = service_port.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        let name_of_port = more.get("name").cloned().unwrap_or_default();
+        let slice_port = json!({ "name": name_of_port, "port": target });
+        let vip = format!("10.96.0.{}", port % 100);
+        [service(name, &vip, &service_port), slice(name, &slice_port, "127.0.0.2")]
+    };
+    let all = [
+        named("two", 9005, two, json!({ "name": "http2" })),
+        named("calls", 9006, calls, json!({ "name": "calls", "appProtocol": "grpc" })),
+        named("found", 9007, found, json!({ "name": "found" })),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn peer_authentication(mode: &str) -> Object {
@@ -124,10 +151,10 @@ impl Setup {
             path
         };
         let (reviews, web) = (dir("reviews"), dir("web"));
-        let who = |id, app, data| Who { id, app, pilot: pilot.address, on_demand, data };
+        let who = |id, app, data| Who { id, app, pilot: pilot.address, on_demand, data, dns: None };
         let reviews = Sidecar::start(&who(REVIEWS_ID, "reviews", &reviews), &ca).await;
         reviews.ready().await;
-        for at in [app.http, app.tcp] {
+        for at in [app.http, app.tcp].into_iter().chain(app.both) {
             mesh.reach(at, reviews.captures("virtualInbound", at));
         }
         let web = Sidecar::start(&who(WEB_ID, "web", &web), &ca).await;
@@ -275,7 +302,8 @@ async fn the_death_of_pilot_changes_nothing() {
     // A proxy that starts again has what it had.
     setup.web.stop();
     let dir = setup.data.path().join("web");
-    let who = Who { id: WEB_ID, app: "web", pilot: address, on_demand: true, data: &dir };
+    let who =
+        Who { id: WEB_ID, app: "web", pilot: address, on_demand: true, data: &dir, dns: None };
     setup.web = Sidecar::start(&who, &setup.ca).await;
     setup.web.ready().await;
     let mut client = setup.web.http(REVIEWS).await;

@@ -22,26 +22,39 @@ use mesh_test::ca::{Leaf, TestCa};
 use parking_lot::Mutex;
 use proxy::app::{self, Outside, Running};
 use proxy::listener::orig_dst::OriginalDst;
+use proxy::observe::ends::Own;
+use proxy::observe::log_writer::LogWriter;
 use proxy::observe::record::{ConnectionRecord, RequestRecord, Sink};
+use proxy::observe::recorder::Observed;
 use proxy::settings::ProxySettings;
+use proxy::status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::apps;
+
 const COMPONENT: Component = Component { name: "proxy", metrics_prefix: "proxy", admin: None };
 /// How long anything of a test may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A pod without its proxy.
 pub(crate) struct App {
     pub(crate) http: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    /// HTTP of both versions and gRPC, three times: for ports of different protocols.
+    pub(crate) both: [SocketAddr; 3],
 }
 
 impl App {
-    /// An HTTP server that answers with the head it got, and a TCP server that answers with the
-    /// bytes it got.
+    /// An HTTP server that answers with the head it got, a TCP server that answers with the
+    /// bytes it got, and servers of HTTP/2 and gRPC.
     pub(crate) async fn start(tasks: &Tasks, ip: Ipv4Addr) -> Self {
-        let http = TcpListener::bind((ip, 0)).await.unwrap();
+        Self::start_on(tasks, ip, 0).await
+    }
+
+    /// The same with its HTTP server on a port of choice.
+    pub(crate) async fn start_on(tasks: &Tasks, ip: Ipv4Addr, port: u16) -> Self {
+        let http = TcpListener::bind((ip, port)).await.unwrap();
         let tcp = TcpListener::bind((ip, 0)).await.unwrap();
         let (at_http, at_tcp) = (http.local_addr().unwrap(), tcp.local_addr().unwrap());
         let own = tasks.clone();
@@ -61,11 +74,16 @@ impl App {
                 });
             }
         });
-        Self { http: at_http, tcp: at_tcp }
+        let mut both = [at_http; 3];
+        for at in &mut both {
+            *at = apps::start(tasks, ip).await;
+        }
+        Self { http: at_http, tcp: at_tcp, both }
     }
 }
 
 async fn echo_heads(mut stream: TcpStream) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
     let mut held = Vec::new();
     loop {
         let end = loop {
@@ -76,10 +94,17 @@ async fn echo_heads(mut stream: TcpStream) -> Option<()> {
                 return None;
             }
         };
-        let head: Vec<u8> = held.drain(..end).collect();
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
+        let head = String::from_utf8(held.drain(..end).collect()).ok()?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(Some(0), |length| length.parse().ok())?;
+        while held.len() < length {
+            if stream.read_buf(&mut held).await.ok()? == 0 {
+                return None;
+            }
+        }
+        held.drain(..length);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
         stream.write_all(answer.as_bytes()).await.ok()?;
-        stream.write_all(&head).await.ok()?;
     }
 }
 
@@ -117,12 +142,32 @@ impl Sink for Lines {
     }
 }
 
+/// Lines, and the metrics of a proxy.
+struct Both(Lines, Rc<dyn Sink>);
+
+impl Sink for Both {
+    fn request(&self, record: &RequestRecord) {
+        self.1.request(record);
+        self.0.request(record);
+    }
+
+    fn connected(&self, record: &ConnectionRecord) {
+        self.1.connected(record);
+    }
+
+    fn connection(&self, record: &ConnectionRecord) {
+        self.1.connection(record);
+        self.0.connection(record);
+    }
+}
+
 /// A pod's proxy.
 pub(crate) struct Sidecar {
     pub(crate) running: Running,
     pub(crate) process: Process,
     captured: Arc<ByLocal>,
     lines: Lines,
+    observed: Observed,
 }
 
 /// Who a proxy is and where it finds its configuration.
@@ -132,6 +177,8 @@ pub(crate) struct Who<'a> {
     pub(crate) pilot: SocketAddr,
     pub(crate) on_demand: bool,
     pub(crate) data: &'a Path,
+    /// The pod's `resolv.conf`, where the application's DNS questions are captured.
+    pub(crate) dns: Option<&'a Path>,
 }
 
 impl Sidecar {
@@ -144,29 +191,37 @@ impl Sidecar {
                 "metadata": {
                     "NAMESPACE": "default", "WORKLOAD_NAME": format!("{}-v1", who.app),
                     "LABELS": { "app": who.app, "version": "v1", "istio": who.app },
+                    "DNS_CAPTURE": who.dns.is_some().to_string(),
                 },
             },
             "discovery": {
                 "address": who.pilot.to_string(), "plaintext": true, "delta": true,
                 "onDemand": who.on_demand,
             },
-            "drain": { "duration": "1s", "termination": "5s", "minimum": "1s" },
+            "drain": {
+                "duration": "20s", "termination": "5s", "minimum": "1s",
+                "exitOnZeroActiveConnections": true,
+            },
+            "dns": { "capture": who.dns.is_some(), "address": "127.0.0.1:0" },
         });
         let settings = ProxySettings {
             bootstrap: serde_json::from_value(bootstrap).unwrap(),
             workers: 2,
             data_dir: who.data.to_owned(),
-            resolv_conf: "/etc/resolv.conf".into(),
+            resolv_conf: who.dns.unwrap_or(Path::new("/dev/null")).to_owned(),
         };
         let (captured, lines) = (Arc::new(ByLocal::default()), Lines::default());
-        let sink = lines.clone();
+        let logs = LogWriter::with(Box::new(|_| Ok(Box::new(std::io::sink())))).unwrap();
+        let observed = Observed::new(Own::default(), logs);
+        let (sink, counting) = (lines.clone(), observed.clone());
         let outside = Outside {
             original_dst: captured.clone(),
-            sinks: Arc::new(move |_| Rc::new(sink.clone())),
+            sinks: Arc::new(move |_| Rc::new(Both(sink.clone(), counting.sink()))),
         };
         let live = identity(ca, &format!("spiffe://cluster.local/ns/default/sa/{}", who.app));
         let running = app::run(&process, &settings, live, outside).await.unwrap();
-        Self { running, process, captured, lines }
+        status::hold_drain(&process.tasks, &settings.bootstrap.drain);
+        Self { running, process, captured, lines, observed }
     }
 
     pub(crate) async fn ready(&self) {
@@ -219,6 +274,20 @@ impl Sidecar {
             })
         };
         mesh_rt::tasks::spawn_blocking("look", look).await.unwrap()
+    }
+
+    /// The sum of `istio_requests_total` over the series that have all of `labels`.
+    pub(crate) fn requests(&self, labels: &[(&str, &str)]) -> u64 {
+        let mut sum = 0;
+        self.observed.standard.each_counter(|name, pairs, value| {
+            let has = |(name, value): &(&str, &str)| {
+                pairs.iter().any(|(label, found)| label == name && *found == **value)
+            };
+            if name == "istio_requests_total" && labels.iter().all(has) {
+                sum += value;
+            }
+        });
+        sum
     }
 
     pub(crate) fn stop(&self) {
