@@ -2,6 +2,7 @@
 
 mod http;
 mod l4;
+mod modify;
 mod reach;
 
 use mesh_api::crd::{Object, VirtualServiceSpec};

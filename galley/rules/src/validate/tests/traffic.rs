@@ -60,6 +60,16 @@ fn virtual_services() {
                 "{hosts: [a], gateways: [a/b/c], http: [{route: [{destination: {host: a}}]}]}",
                 &["E spec.gateways[0]: "],
             ),
+        ],
+    );
+}
+
+#[test]
+fn virtual_service_actions() {
+    judge(
+        API,
+        "VirtualService",
+        &[
             ("{hosts: [a]}", &["E spec: http, tcp or tls must be provided"]),
             ("{hosts: [a], http: [{}]}", &["E spec.http[0]: HTTP route, redirect"]),
             (
