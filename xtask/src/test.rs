@@ -30,15 +30,15 @@ pub fn run(args: &Args) -> Result<(), Error> {
     }
     tools::require(&[tools::CC, tools::NFT, tools::PYTHON, tools::NEWUIDMAP])?;
     let peers = peers::install()?;
-    let rest = ["--workspace", "--exclude", "e2e"];
-    step("unit tests, tests of parts, doc-tests", with(&mut filtered(&rest, args), &peers))?;
     step(
         "building the programs that the end-to-end tests run",
         cargo().args(["build", "--workspace", "--bins"]),
     )?;
+    // One selection of packages for all tests: another one would build half of the dependencies
+    // again, with other features.
     step(
-        "end-to-end tests",
-        with(&mut filtered(&["--package", "e2e"], args), &peers)
+        "unit tests, tests of parts, end-to-end tests, doc-tests",
+        with(&mut filtered(&["--workspace"], args), &peers)
             .env("LATEEN_BIN_DIR", workspace::bin_dir(false)?),
     )
 }
