@@ -20,6 +20,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unreadable;
 mod unused;
 
 use mesh_api::name::{ClusterName, ListenerName};
@@ -42,6 +43,7 @@ pub fn all(snapshot: &Snapshot, class: &Class, type_url: &TypeUrl) -> Vec<Inputs
         }
         (TypeUrl::Route, true) => gateway::routes(snapshot, class),
         (TypeUrl::Route, false) => route::all(snapshot, class),
+        (TypeUrl::VirtualHost, false) if class.on_demand => route::all_hosts(snapshot, class),
         (TypeUrl::NameTable, false) => names::all(snapshot, class),
         _ => Vec::new(),
     }

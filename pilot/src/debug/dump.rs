@@ -88,7 +88,7 @@ pub(super) fn push_status(debug: &Debug, _request: &AdminRequest) -> Result<Valu
         proxies.map(|proxy| debug.generator.class(&snapshot, &proxy)).collect();
     let mut problems = BTreeSet::new();
     for class in &classes {
-        for ty in [TypeUrl::Cluster, TypeUrl::Listener, TypeUrl::Route] {
+        for ty in [TypeUrl::Cluster, TypeUrl::Listener, TypeUrl::Route, TypeUrl::VirtualHost] {
             problems.extend(debug.generator.diagnostics(&snapshot, class, &ty));
         }
     }

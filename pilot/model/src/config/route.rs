@@ -37,10 +37,29 @@ impl Host {
             "include_request_attempt_count": true,
         })
     }
+
+    /// As a resource of its own, under `<route>/<name>`.
+    fn finish(self, route: &RouteName) -> Inputs {
+        let (document, name) = (self.document(), format!("{route}/{}", self.name));
+        self.notes.finish(TypeUrl::VirtualHost, &name, document)
+    }
 }
 
 /// The routes of all ports a sidecar speaks HTTP to.
 pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
+    tables(snapshot, class).iter().map(|name| table(snapshot, class, name)).collect()
+}
+
+/// The virtual hosts of all of them, each by itself.
+pub(crate) fn all_hosts(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
+    let of_table = |route: &RouteName| {
+        let hosts = hosts(snapshot, class, route).into_iter();
+        hosts.map(|host| host.finish(route)).collect::<Vec<_>>()
+    };
+    tables(snapshot, class).iter().flat_map(of_table).collect()
+}
+
+fn tables(snapshot: &Snapshot, class: &Class) -> BTreeSet<RouteName> {
     let mut names: BTreeSet<RouteName> = BTreeSet::new();
     for service in snapshot.visible(&class.namespace) {
         if matches!(service.resolution, Resolution::Alias(_)) {
@@ -55,7 +74,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
             }
         }
     }
-    names.iter().map(|name| table(snapshot, class, name)).collect()
+    names
 }
 
 /// One route configuration. A proxy that subscribes by name gets the hosts one by one.
@@ -103,9 +122,7 @@ pub(crate) fn host(snapshot: &Snapshot, class: &Class, name: &str) -> Option<Inp
         ranks.max()
     };
     let best = all.into_iter().filter_map(|host| Some((rank(&host)?, host)));
-    let (_, host) = best.max_by_key(|(rank, _)| *rank)?;
-    let document = host.document();
-    Some(host.notes.finish(TypeUrl::VirtualHost, &format!("{route}/{}", host.name), document))
+    best.max_by_key(|(rank, _)| *rank).map(|(_, host)| host.finish(&route))
 }
 
 /// The virtual hosts of a sidecar's route.

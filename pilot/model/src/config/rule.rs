@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::document::{Notes, config_path, set};
 use super::filter::{self, fraction};
 use super::retry::retries;
-use super::{cluster, pool, unused};
+use super::{cluster, pool, unreadable, unused};
 use crate::class::Class;
 use crate::key::{Kind, ResourceKey};
 use crate::snapshot::Snapshot;
@@ -168,6 +168,10 @@ impl Rule<'_> {
         let http = self.http;
         if http.delegate.is_some() {
             self.complain(notes, "delegate", "is refused: write the rules in this object");
+            return None;
+        }
+        if let Some((field, error)) = unreadable::expression(http, matching) {
+            self.complain(notes, &field, &format!("is no regular expression: {error}"));
             return None;
         }
         let mut route = json!({ "name": self.name(matching), "match": condition(matching) });

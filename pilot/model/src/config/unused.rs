@@ -15,8 +15,7 @@ use crate::store::mesh_key;
 
 /// Settings of the mesh by name, and what happens instead where they are not as they are by
 /// default.
-const MESH: [(&str, &str); 23] = [
-    ("defaultProviders", "has no effect: metrics and access logs are those without a provider"),
+const MESH: [(&str, &str); 22] = [
     ("extensionProviders", "has no effect: nothing refers to providers"),
     ("localityLbSetting", "has no effect: endpoints of all localities are used alike"),
     ("zoneAwareLbSetting", "has no effect: endpoints of all zones are used alike"),
@@ -51,6 +50,17 @@ pub(crate) fn mesh(mesh: &MeshConfig, notes: &mut Notes) {
         if own[field] != default[field] {
             complain(field, reason);
         }
+    }
+    let builtin = mesh.default_providers.as_ref().is_none_or(|providers| {
+        providers.tracing.is_empty()
+            && providers.metrics.iter().all(|name| name == "prometheus")
+            && providers.access_logging.iter().all(|name| name == "envoy")
+    });
+    if !builtin {
+        complain(
+            "defaultProviders",
+            "has no effect: metrics and access logs are those without a provider",
+        );
     }
     if own["defaultConfig"]["tracing"] != default["defaultConfig"]["tracing"] {
         complain("defaultConfig.tracing", "has no effect: requests are not traced");
