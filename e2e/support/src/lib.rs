@@ -7,6 +7,7 @@ pub mod ca;
 pub mod ca_server;
 pub mod cluster;
 pub mod eventually;
+pub mod forward;
 pub mod http;
 pub mod kubectl;
 pub mod netns;
@@ -17,4 +18,5 @@ pub mod webhook;
 
 pub use cluster::{Cluster, ClusterOptions};
 pub use eventually::eventually;
+pub use forward::Forward;
 pub use kubectl::{Kubectl, Output};

@@ -1,11 +1,8 @@
 //! `kubectl port-forward` to a pod, a Service and a Deployment, and to what is not there.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use mesh_test::{Cluster, Kubectl, eventually, settings};
+use mesh_test::{Cluster, Forward, eventually, settings};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,48 +29,6 @@ spec:
         readinessProbe: {httpGet: {path: /health, port: 9080}, periodSeconds: 1}
 "#;
 
-/// A running port-forward, ended when dropped.
-struct Forward {
-    child: Child,
-    port: u16,
-}
-
-impl Forward {
-    fn start(kubectl: &Kubectl, target: &str, port: &str) -> Self {
-        let mut command = kubectl.command(&["port-forward", target, port]);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kubectl runs");
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
-        out.read_line(&mut line).expect("read");
-        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next());
-        let port = port.and_then(|port| port.parse().ok());
-        // kubectl writes a line for each connection.
-        child.stdout = Some(out.into_inner());
-        match port {
-            Some(port) => Self { child, port },
-            None => panic!("{line}{:?}", child.wait_with_output()),
-        }
-    }
-
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connected");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("read");
-        answer
-    }
-}
-
-impl Drop for Forward {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
 #[test]
 fn pods_services_and_deployments_are_reached() {
     let cluster = Cluster::start();
@@ -85,16 +40,15 @@ fn pods_services_and_deployments_are_reached() {
         for (target, port) in
             [(pod.trim(), ":9080"), ("svc/details", ":80"), ("deployment/details", ":9080")]
         {
-            let forward = Forward::start(kubectl, target, port);
+            let forward = Forward::start(kubectl, &[target, port]);
             let answer = forward.get("/details/0");
             assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
             assert!(answer.contains("\"author\""), "{target}: {answer}");
         }
     }
-    let mut forward = Forward::start(&newest, pod.trim(), ":81");
+    let mut forward = Forward::start(&newest, &[pod.trim(), ":81"]);
     assert_eq!(forward.get("/"), "");
-    let mut text = String::new();
-    forward.child.stderr.take().expect("a pipe").read_to_string(&mut text).expect("read");
+    let text = forward.complaint();
     assert!(text.contains("error forwarding port 81 to pod details-"), "{text}");
     let missing = newest.refused(&["port-forward", "pod/nobody", ":80"]);
     assert!(missing.contains("pods \"nobody\" not found"), "{missing}");
