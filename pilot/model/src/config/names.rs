@@ -30,9 +30,20 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 /// The entries of one service, by its name.
 pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &str) -> Option<Inputs> {
     let host = Hostname::parse(name).ok()?;
-    let service = snapshot.service(&class.namespace, &host)?;
-    let table = entries(snapshot, service);
+    let table = match snapshot.service(&class.namespace, &host) {
+        Some(service) => entries(snapshot, service),
+        None => of_pod(snapshot, class, &host)?,
+    };
     (!table.is_empty()).then(|| document(host.as_str(), &table))
+}
+
+/// The entry of one pod of a headless service.
+fn of_pod(snapshot: &Snapshot, class: &Class, host: &Hostname) -> Option<BTreeMap<String, Value>> {
+    let (_pod, service) = host.as_str().split_once('.')?;
+    let service = snapshot.service(&class.namespace, &Hostname::parse(service).ok()?)?;
+    let mut table = entries(snapshot, service);
+    table.retain(|name, _| name == host.as_str());
+    Some(table)
 }
 
 fn document(name: &str, table: &BTreeMap<String, Value>) -> Inputs {
