@@ -60,6 +60,8 @@ pub struct Running {
     pub workers: Workers,
     /// Where each listener listens.
     pub addresses: watch::Receiver<HashMap<Arc<str>, Vec<SocketAddr>>>,
+    /// Where the application's DNS questions are answered, if they are.
+    pub dns: Option<SocketAddr>,
 }
 
 /// Starts a proxy with its ports for the pod and for admin. The process is ready when there is a
@@ -156,10 +158,11 @@ pub async fn run(
     let addresses = listen(process, &world, &workers);
     let configured = process.readiness.block("configuration");
     follow_pilot(process, settings, &world, &live, configured)?;
-    if document.dns.capture {
-        serve_names(process, settings, &world).await?;
-    }
-    Ok(Running { world, live, upstreams, workers, addresses })
+    let dns = match document.dns.capture {
+        true => Some(serve_names(process, settings, &world).await?),
+        false => None,
+    };
+    Ok(Running { world, live, upstreams, workers, addresses, dns })
 }
 
 /// Binds the listeners of the configuration, and follows it.
@@ -213,7 +216,7 @@ async fn serve_names(
     process: &Process,
     settings: &ProxySettings,
     world: &Arc<World>,
-) -> Result<(), MainError> {
+) -> Result<SocketAddr, MainError> {
     let Bootstrap { dns, .. } = &settings.bootstrap;
     let conf = match tokio::time::timeout(RESOLV_CONF_PATIENCE, read(settings)).await {
         Ok(Ok(text)) => ResolvConf::parse(&text),
@@ -228,9 +231,10 @@ async fn serve_names(
     let bound =
         DnsServer::bind(dns.address, world.clone(), forwarder, conf.search, &process.tasks).await;
     let server = bound.map_err(|error| format!("DNS on {}: {error}", dns.address))?;
-    info!(address = %server.address()?, "DNS");
+    let address = server.address()?;
+    info!(%address, "DNS");
     server.serve();
-    Ok(())
+    Ok(address)
 }
 
 async fn read(settings: &ProxySettings) -> std::io::Result<String> {

@@ -122,6 +122,18 @@ fn find(names: &dyn Names, search: &[String], asked: &str) -> Option<(String, Ve
     })
 }
 
+/// The hosts that a name may stand for, as [`decide`] looks for them: what to ask for where the
+/// table is not held as a whole.
+pub fn candidates(search: &[String], asked: &str) -> Vec<String> {
+    let whole = |domain: &String| asked.strip_suffix(domain.as_str())?.strip_suffix('.');
+    let mut hosts = vec![asked.to_owned()];
+    match search.iter().find_map(whole) {
+        Some(whole) => hosts.push(whole.to_owned()),
+        None => hosts.extend(search.iter().map(|domain| format!("{asked}.{domain}"))),
+    }
+    hosts
+}
+
 /// The bytes of a reply. Over UDP, a reply longer than the client takes is cut to its header and
 /// question with the truncation bit, so that the client asks again over TCP.
 pub fn encode(reply: &Message, request: &[u8], udp: bool) -> Vec<u8> {
@@ -226,6 +238,16 @@ mod tests {
         for short in ["reviews.", "reviews.shop.", "reviews.shop.svc."] {
             assert_eq!(records(short, RecordType::A), v4(short), "{short}");
         }
+    }
+
+    #[test]
+    fn what_a_name_may_stand_for() {
+        let search = ["shop.svc.cluster.local", "svc.cluster.local"].map(str::to_owned);
+        let expected = ["reviews", "reviews.shop.svc.cluster.local", "reviews.svc.cluster.local"];
+        assert_eq!(candidates(&search, "reviews"), expected);
+        let expanded = "www.example.org.svc.cluster.local";
+        assert_eq!(candidates(&search, expanded), [expanded, "www.example.org"]);
+        assert_eq!(candidates(&[], "reviews"), ["reviews"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use hickory_proto::op::Message;
 use mesh_rt::tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::answer::{Decision, Names, decide, encode, host};
+use super::answer::{Decision, Names, candidates, decide, encode, host};
 use super::forward::Forwarder;
 
 /// Largest UDP request, in bytes.
@@ -96,7 +96,9 @@ impl Answers {
     /// The reply to a request that the table did not answer at once.
     async fn finish(&self, decision: Decision, request: &[u8]) -> Option<Message> {
         let Decision::Forward { question, .. } = &decision else { return done(decision) };
-        self.source.ask(&host(question.name())).await;
+        // Together: what the patience of one question is, is that of all.
+        let hosts = candidates(&self.search, &host(question.name()));
+        join_all(hosts.iter().map(|host| self.source.ask(host))).await;
         match self.decide(request) {
             Decision::Forward { reply, question } => {
                 Some(self.forwarder.complete(reply, &question).await)
