@@ -16,6 +16,7 @@ use proxy_model::tcp_proxy::TcpProxy;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::abort::{Abort, is_reset};
 use super::copy::{Counts, End, copy};
 use crate::failure::{Failure, FailureKind};
 use crate::http::context::{HttpDeps, find};
@@ -99,7 +100,7 @@ pub async fn serve<S>(
     log: ConnectionLog,
     overdue: impl Future<Output = ()>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Abort + Unpin,
 {
     log.with(|record| record.proxy = Some(Arc::clone(&proxy)));
     let Some(upstream) = reach(&proxy, &deps, &log).await else { return };
@@ -124,8 +125,18 @@ pub async fn serve<S>(
         end = copied => match end {
             End::Finished => {}
             End::Idle => log.ended(ResponseFlags::NONE, "idle_timeout"),
-            End::Downstream(error) => log.ended(ResponseFlags::DC, broken("downstream", &error)),
-            End::Upstream(error) => log.ended(ResponseFlags::UC, broken("upstream", &error)),
+            End::Downstream(error) => {
+                if is_reset(&error) {
+                    stream.reset_on_close();
+                }
+                log.ended(ResponseFlags::DC, broken("downstream", &error));
+            }
+            End::Upstream(error) => {
+                if is_reset(&error) {
+                    io.reset_on_close();
+                }
+                log.ended(ResponseFlags::UC, broken("upstream", &error));
+            }
         },
         () = spent => log.ended(ResponseFlags::DT, "max_downstream_connection_duration"),
         () = overdue => log.ended(ResponseFlags::NONE, "filter_chain_drained"),

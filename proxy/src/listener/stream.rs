@@ -21,6 +21,11 @@ impl Replay {
     pub fn new(prefix: Bytes, io: TcpStream) -> Self {
         Self { prefix, io }
     }
+
+    /// The socket.
+    pub fn socket(&self) -> &TcpStream {
+        &self.io
+    }
 }
 
 impl AsyncRead for Replay {
