@@ -5,10 +5,12 @@
 
 mod apps;
 mod clients;
+mod dns;
 mod drain;
 mod grpc;
 mod pilot;
 mod pods;
+mod tcp;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
