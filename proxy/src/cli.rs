@@ -45,16 +45,16 @@ pub enum Command {
 /// Flags of a running proxy.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// The DNS domain of the proxy: <namespace>.svc.<cluster domain> when not given.
+    /// The DNS domain of the proxy: `<namespace>.svc.<cluster domain>` when not given.
     #[arg(long)]
     pub domain: Option<String>,
     /// Level of the data path's log: trace, debug, info, warning, error, critical or off.
     #[arg(long = "proxyLogLevel", default_value = "")]
     pub proxy_log_level: String,
-    /// Levels of parts of the data path: <component>:<level>, with commas.
+    /// Levels of parts of the data path: `<component>:<level>`, with commas.
     #[arg(long = "proxyComponentLogLevel", default_value = "")]
     pub component_log_level: String,
-    /// Level of everything else: <scope>:<level>, with commas; the scope `default` is all.
+    /// Level of everything else: `<scope>:<level>`, with commas; the scope `default` is all.
     #[arg(long = "log_output_level", default_value = "")]
     pub log_output_level: String,
     /// Writes the log as JSON.

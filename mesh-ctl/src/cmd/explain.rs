@@ -17,7 +17,7 @@ use crate::proxy_config::dump::Dump;
     meshctl explain deployment/reviews-v1 --inbound --to reviews:9080\n  \
     meshctl explain -f config_dump.json --to 10.96.0.7:3306 --protocol tcp")]
 pub struct Args {
-    /// The proxy: [<type>/]<name>[.<namespace>].
+    /// The proxy: `[<type>/]<name>[.<namespace>]`.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     target: Option<String>,
     /// Decide by a saved config dump instead of asking a proxy; save it with

@@ -126,7 +126,7 @@ pub enum Command {
 /// Whose configuration, and how it is printed.
 #[derive(ClapArgs)]
 pub struct Source {
-    /// The proxy: [<type>/]<name>[.<namespace>].
+    /// The proxy: `[<type>/]<name>[.<namespace>]`.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     target: Option<String>,
     /// Read a saved answer of the proxy's admin interface instead of asking a proxy.

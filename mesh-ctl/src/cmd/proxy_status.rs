@@ -16,7 +16,7 @@ use crate::proxy_status::{self, Connected, compare};
     meshctl proxy-status deployment/productpage-v1      compare with what the control plane has\n  \
     meshctl proxy-status -o json")]
 pub struct Args {
-    /// Compare this proxy with what the control plane has for it: [<type>/]<name>[.<namespace>].
+    /// Compare this proxy, `[<type>/]<name>[.<namespace>]`, with what the control plane has for it.
     target: Option<String>,
     #[command(flatten)]
     control_plane: Options,
