@@ -1,11 +1,11 @@
 //! The accept loop of one bound listener.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -13,6 +13,9 @@ use crate::worker::{Accepted, Ledger, Workers};
 
 /// How long to rest when descriptors or memory run out: connections wait in the kernel's queue.
 const REST: Duration = Duration::from_millis(100);
+
+/// Connections that wait in the kernel's queue at most, as its default limit says.
+const MOST_WAITING: usize = 4096;
 
 /// Accepts for one listener.
 pub struct Acceptor {
@@ -31,11 +34,18 @@ impl Acceptor {
     pub async fn run(mut self, socket: TcpListener) {
         loop {
             let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
-                _removed = self.removed.wait_for(|removed| *removed) => return,
+                accepted = socket.accept() => Some(accepted),
+                _removed = self.removed.wait_for(|removed| *removed) => None,
             };
+            let Some(accepted) = accepted else { return self.rest(socket) };
             match accepted {
-                Ok((stream, peer)) => self.hand(stream, peer),
+                // Out of this runtime: the worker's own takes it over.
+                Ok((stream, peer)) => match stream.into_std() {
+                    Ok(stream) => self.hand(stream, peer),
+                    Err(reason) => {
+                        debug!(listener = %self.name, %peer, "cannot use the connection: {reason}");
+                    }
+                },
                 Err(reason) if is_of_one_connection(&reason) => {}
                 Err(reason) => {
                     warn!(listener = %self.name, "cannot accept, resting: {reason}");
@@ -45,18 +55,22 @@ impl Acceptor {
         }
     }
 
-    fn hand(&self, stream: TcpStream, peer: SocketAddr) {
+    /// Takes the connections that the kernel made already: closing the socket would reset them.
+    fn rest(&self, socket: TcpListener) {
+        // Straight from the kernel: the runtime may not have heard of them.
+        let Ok(socket) = socket.into_std() else { return };
+        for _ in 0..MOST_WAITING {
+            let Ok((stream, peer)) = socket.accept() else { return };
+            if stream.set_nonblocking(true).is_ok() {
+                self.hand(stream, peer);
+            }
+        }
+    }
+
+    fn hand(&self, stream: StdStream, peer: SocketAddr) {
         let Some(entry) = self.ledger.enter() else {
             debug!(listener = %self.name, %peer, "shed: the listener's connection limit is reached");
             return;
-        };
-        // Out of this runtime: the worker's own takes it over.
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
-            Err(reason) => {
-                debug!(listener = %self.name, %peer, "cannot use the connection: {reason}");
-                return;
-            }
         };
         let accepted = Accepted {
             stream,

@@ -100,3 +100,76 @@ impl Chains {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use proxy_model::filter_chain::{ChainMatch, DownstreamTransport};
+
+    use super::*;
+    use crate::http::tests::harness;
+    use crate::listener::conn::tests::{chain, listener, snapshot};
+
+    fn http(hash: u64, prefix: &str) -> FilterChain {
+        let mut manager = harness::forwarding(harness::to("a"));
+        manager.stat_prefix = prefix.into();
+        let mut chain = chain("c", ChainMatch::default(), DownstreamTransport::Raw);
+        chain.terminal = Terminal::Http(Arc::new(manager));
+        chain.transport_hash = hash;
+        chain
+    }
+
+    fn held(chains: Vec<FilterChain>) -> Snapshot {
+        snapshot(vec![listener("l", chains)])
+    }
+
+    fn prefix(chain: &InUse) -> Arc<str> {
+        Arc::clone(&chain.manager().unwrap().borrow().stat_prefix)
+    }
+
+    #[test]
+    fn connections_go_on_under_the_newest_version_of_their_chain() {
+        let (chains, name) = (Chains::default(), Arc::from("l"));
+        let first = chains.enter(&name, &Arc::new(http(1, "one")));
+        let again = chains.enter(&name, &Arc::new(http(1, "one")));
+        assert!(Rc::ptr_eq(&first, &again));
+        chains.reconcile(&held(vec![http(1, "two")]));
+        assert!(first.gone().now_or_never().is_none());
+        assert_eq!(&*prefix(&first), "two");
+    }
+
+    #[test]
+    fn connections_drain_when_their_chain_is_another_or_none() {
+        let tcp = || chain("c", ChainMatch::default(), DownstreamTransport::Raw);
+        let matching = ChainMatch { destination_port: Some(80), ..ChainMatch::default() };
+        let mut elsewhere = http(1, "one");
+        elsewhere.matching = matching;
+        let mut renamed = http(1, "one");
+        renamed.name = "d".into();
+        let mut bytes = tcp();
+        bytes.transport_hash = 1;
+        for (why, now) in [
+            ("another transport", held(vec![http(2, "one")])),
+            ("another match", held(vec![elsewhere])),
+            ("another name", held(vec![renamed])),
+            ("no longer HTTP", held(vec![bytes])),
+            ("no listener", snapshot(Vec::new())),
+        ] {
+            let (chains, name) = (Chains::default(), Arc::from("l"));
+            let entered = chains.enter(&name, &Arc::new(http(1, "one")));
+            chains.reconcile(&now);
+            assert!(entered.gone().now_or_never().is_some(), "{why}");
+            // What comes back is not what is draining.
+            let anew = chains.enter(&name, &Arc::new(http(1, "one")));
+            assert!(!Rc::ptr_eq(&entered, &anew) && anew.gone().now_or_never().is_none(), "{why}");
+        }
+    }
+
+    #[test]
+    fn chains_without_connections_are_forgotten() {
+        let (chains, name) = (Chains::default(), Arc::from("l"));
+        drop(chains.enter(&name, &Arc::new(http(1, "one"))));
+        chains.reconcile(&held(vec![http(1, "one")]));
+        assert!(chains.0.borrow().is_empty());
+    }
+}

@@ -375,4 +375,4 @@ async fn secure(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -64,9 +64,16 @@ impl Manager {
         let stale = |name: &Arc<str>, bound: &Bound| {
             wanted.get(name).is_none_or(|wanted| wanted.socket_hash != bound.socket_hash)
         };
-        let removed: Vec<Bound> =
-            self.bound.extract_if(|name, bound| stale(name, bound)).map(|(_, b)| b).collect();
-        for bound in removed {
+        let removed: Vec<(Arc<str>, Bound)> =
+            self.bound.extract_if(|name, bound| stale(name, bound)).collect();
+        for (name, bound) in removed {
+            // Where ports can be shared, the next socket listens before the last one closes; the
+            // others are bound below.
+            let shares = wanted.get(&name).filter(|listener| listener.reuse_port);
+            if let Some(next) = shares.and_then(|listener| self.bind(listener).ok()) {
+                info!(listener = %name, addresses = ?next.addresses, "listening anew");
+                self.bound.insert(name, next);
+            }
             info!(addresses = ?bound.addresses, "listener removed: draining");
             bound.close().await;
         }

@@ -76,7 +76,11 @@ fn mutual() -> DownstreamTransport {
     }))
 }
 
-fn chain(name: &str, matching: ChainMatch, transport: DownstreamTransport) -> FilterChain {
+pub(crate) fn chain(
+    name: &str,
+    matching: ChainMatch,
+    transport: DownstreamTransport,
+) -> FilterChain {
     let proxy = TcpProxy {
         stat_prefix: name.into(),
         clusters: WeightedClusters::one(name),
@@ -98,7 +102,7 @@ fn chain(name: &str, matching: ChainMatch, transport: DownstreamTransport) -> Fi
     }
 }
 
-fn listener(name: &str, chains: Vec<FilterChain>) -> Listener {
+pub(crate) fn listener(name: &str, chains: Vec<FilterChain>) -> Listener {
     let on = || Inspects::On { disabled: PortPredicate::Never };
     Listener {
         name: name.into(),
@@ -127,7 +131,7 @@ fn listener(name: &str, chains: Vec<FilterChain>) -> Listener {
     }
 }
 
-fn snapshot(listeners: Vec<Listener>) -> Snapshot {
+pub(crate) fn snapshot(listeners: Vec<Listener>) -> Snapshot {
     let mut snapshot = Snapshot { generation: 1, ..Snapshot::default() };
     for listener in listeners {
         snapshot.listeners.held.insert(listener.name.clone(), Arc::new(listener));
@@ -427,4 +431,31 @@ async fn listeners_follow_the_snapshot() {
     let failures = proxy.manager.apply(&snapshot(vec![moved, clash])).await;
     assert!(failures[0].to_string().contains("another process holds this port"), "{failures:?}");
     assert_eq!(proxy.address("b"), a);
+}
+
+#[tokio::test]
+async fn connections_that_wait_survive_when_their_listener_is_bound_anew() {
+    let ca = TestCa::root("root");
+    let version = |address, socket_hash| {
+        let open = chain("open", ChainMatch::default(), DownstreamTransport::Raw);
+        let mut version = listener("a", vec![open]);
+        (version.address, version.socket_hash, version.reuse_port) = (address, socket_hash, true);
+        snapshot(vec![version])
+    };
+    let first = version("127.0.0.1:0".parse().unwrap(), 1);
+    let mut proxy = Proxy::start(&first, workload(&ca, CLIENT), Arc::new(Kernel)).await;
+    let at = proxy.address("a");
+    for socket_hash in 2..5 {
+        // Connected by the kernel alone: nothing accepts before the first await.
+        let connect = || std::net::TcpStream::connect(at).unwrap();
+        let waiting: Vec<_> = std::iter::repeat_with(connect).take(8).collect();
+        assert!(proxy.manager.apply(&version(at, socket_hash)).await.is_empty());
+        assert_eq!(proxy.address("a"), at);
+        for stream in waiting {
+            stream.set_nonblocking(true).unwrap();
+            let mut stream = TcpStream::from_std(stream).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            assert!(!read(stream).await.is_empty());
+        }
+    }
 }
