@@ -192,10 +192,9 @@ fn follow_pilot(
     let Some(discovery) = &document.discovery else {
         return Err("discovery: a proxy takes its configuration from a discovery server".into());
     };
-    let sidecar = document.node.id.node_type == NodeType::Sidecar;
     let driver = Driver::new(Options {
         world: Arc::clone(world),
-        protocol: Protocol::new(node::node(&document.node), discovery.on_demand && sidecar),
+        protocol: Protocol::new(node::node(&document.node), node::may_ask(document)),
         node_id: document.node.id.to_string(),
         disk: Some(Disk::new(settings.data_dir.clone())),
         token: discovery.token_path.clone(),

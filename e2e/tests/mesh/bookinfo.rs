@@ -31,6 +31,16 @@ fn bookinfo_gets_sidecars_and_answers_at_the_gateway() {
     let status = mesh.meshctl(&["proxy-status"]);
     assert_eq!(status.code, 0, "{status:#?}");
     assert_eq!(status.stdout.lines().count(), 8, "a heading, six sidecars, a gateway: {status:#?}");
+    let (productpage, _) = mesh.pod("productpage", "");
+    let compared = mesh.meshctl(&["proxy-status", &productpage]);
+    assert_eq!(compared.code, 0, "{compared:#?}");
+    for kind in ["Clusters Match", "Listeners Match", "Routes Match"] {
+        assert!(compared.stdout.contains(kind), "{kind}: {compared:#?}");
+    }
+    let asked = ["--to", "reviews:9080", "--path", "/reviews/0"];
+    let explained = mesh.meshctl(&[&["explain", "deployment/productpage-v1"], &asked[..]].concat());
+    let cluster = "forwarded to outbound|9080||reviews.default.svc.cluster.local";
+    assert!(explained.stdout.contains(cluster), "{explained:#?}");
     let clusters = mesh.meshctl(&["proxy-config", "cluster", "deployment/productpage-v1.default"]);
     assert_eq!(clusters.code, 0, "{clusters:#?}");
     assert!(clusters.stdout.contains("reviews.default.svc.cluster.local"), "{clusters:#?}");

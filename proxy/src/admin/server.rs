@@ -11,6 +11,8 @@ use mesh_rt::http_server::text;
 use serde_json::{Value, json};
 
 use super::{Pages, pretty};
+use crate::app::node::may_ask;
+use crate::xds::protocol::features;
 
 /// Where the proxy is in its life.
 pub(super) fn state(pages: &Pages) -> ServerState {
@@ -97,6 +99,7 @@ fn node(bootstrap: &Bootstrap) -> Value {
         "metadata": own.metadata.to_json(),
         "user_agent_name": "lateen",
         "user_agent_version": build_info::VERSION,
+        "client_features": features(may_ask(bootstrap)).collect::<Vec<_>>(),
     });
     if let Some(place) = &own.locality {
         node["locality"] =

@@ -1,13 +1,21 @@
 //! What the proxy says of itself: to pilot, and to other proxies.
 
 use http::HeaderValue;
-use mesh_api::bootstrap::BootstrapNode;
+use mesh_api::bootstrap::{Bootstrap, BootstrapNode};
 use mesh_api::envoy::core::node::UserAgentVersionType;
 use mesh_api::envoy::core::{Extension, Locality, Node};
+use mesh_api::node::NodeType;
 use mesh_rt::build_info;
 
 /// Istio's HTTP filters that this proxy has, as pilot asks for them.
 const EXTENSIONS: [&str; 3] = ["istio.alpn", "istio.metadata_exchange", "istio.stats"];
+
+/// Whether the proxy asks for configuration by name, where pilot answers so. A gateway's listeners
+/// must be there before anybody connects.
+pub fn may_ask(bootstrap: &Bootstrap) -> bool {
+    let is_wanted = bootstrap.discovery.as_ref().is_some_and(|discovery| discovery.on_demand);
+    is_wanted && bootstrap.node.id.node_type == NodeType::Sidecar
+}
 
 /// The node of discovery requests.
 pub fn node(own: &BootstrapNode) -> Node {

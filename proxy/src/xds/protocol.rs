@@ -66,13 +66,15 @@ pub struct Update {
     pub dropped: Vec<ResourceName>,
 }
 
+/// What the client can do beyond the protocol, as its node says it.
+pub fn features(may_ask: bool) -> impl Iterator<Item = &'static str> {
+    [CONFIG_REPORT_FEATURE].into_iter().chain(may_ask.then_some(ON_DEMAND_FEATURE))
+}
+
 impl Protocol {
     /// A client that says it is `node`.
     pub fn new(mut node: Node, may_ask: bool) -> Self {
-        node.client_features.push(CONFIG_REPORT_FEATURE.to_owned());
-        if may_ask {
-            node.client_features.push(ON_DEMAND_FEATURE.to_owned());
-        }
+        node.client_features.extend(features(may_ask).map(str::to_owned));
         let subscriptions = BTreeMap::new();
         Self { node, may_ask, node_sent: false, subscriptions, server: None }
     }
