@@ -29,6 +29,10 @@ const UNREADABLE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualServi
     unreadable}\nspec:\n  hosts: [details]\n  http:\n  - match: [{uri: {regex: '(['}}]\n    route: \
     [{destination: {host: details}}]\n";
 
+/// A kind that pilot does not act on.
+const IGNORED: &str = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: \
+    ignored}\nspec: {}\n";
+
 /// Bookinfo's routes with one more.
 const READABLE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: \
     bookinfo}\nspec:\n  hosts: ['*']\n  gateways: [bookinfo-gateway]\n  http:\n  - match: [{uri: \
@@ -73,6 +77,7 @@ fn bad_callers_are_told_and_nobody_else_notices() {
     }
 
     mesh.kubectl.apply(UNREADABLE);
+    mesh.kubectl.apply(IGNORED);
     mesh.kubectl.apply(READABLE);
     eventually("the good rule is in force", PATIENCE, || {
         let answer = mesh_test::http::get(mesh.ingress_port()?, "/api/v1/products")?;
@@ -89,6 +94,9 @@ fn bad_callers_are_told_and_nobody_else_notices() {
         "http://127.0.0.1:8080/debug/push_status",
     ]);
     assert!(problems.contains("unreadable") && problems.contains("regex"), "{problems}");
+    let ignored =
+        r#"{"object":"AuthorizationPolicy/default/ignored","field":"","reason":"has no effect"#;
+    assert!(problems.contains(ignored), "{problems}");
     let page = mesh.page().unwrap();
     assert!(page.status == 200 && page.body.contains("Book Details"), "{page:?}");
 }

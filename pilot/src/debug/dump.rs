@@ -99,6 +99,9 @@ pub(super) fn push_status(debug: &Debug, _request: &AdminRequest) -> Result<Valu
             "reason": problem.reason,
         })
     };
+    let set_aside = debug.known.invalid().into_iter().map(|invalid| {
+        json!({ "object": invalid.object.to_string(), "field": "", "reason": invalid.reason })
+    });
     let behind: Vec<String> = connections
         .iter()
         .filter(|connection| connection.generation() < snapshot.generation)
@@ -109,6 +112,6 @@ pub(super) fn push_status(debug: &Debug, _request: &AdminRequest) -> Result<Valu
         "proxies": connections.len(),
         "classes": classes.len(),
         "behind": behind,
-        "problems": Value::from_iter(problems.iter().map(problem)),
+        "problems": Value::from_iter(problems.iter().map(problem).chain(set_aside)),
     }))
 }

@@ -4,11 +4,18 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
-use mesh_api::crd::{DestinationRule, Gateway, PeerAuthentication, VirtualService};
+use mesh_api::crd::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ProxyConfig,
+    RequestAuthentication, ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin,
+    WorkloadEntry,
+};
 use pilot_model::key::{Kind, ResourceKey};
 use pilot_model::store::{Object, mesh_key};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// Said of objects whose kind is not acted on, so that nobody takes silence for consent.
+const NO_EFFECT: &str = "has no effect: this version does not act on objects of its kind";
 
 /// The key of the mesh's settings within their ConfigMap.
 const MESH: &str = "mesh";
@@ -34,6 +41,12 @@ impl Watched {
             let read: Result<K, _> = serde_json::from_value(document);
             read.map(|k| object(Box::new(k))).map_err(|error| error.to_string())
         });
+        Self { kind, resource: ApiResource::erase::<K>(&()), only: None, read }
+    }
+
+    /// A kind whose objects are told of, and set aside.
+    fn without_effect<K: Resource<DynamicType = ()>>(kind: Kind) -> Self {
+        let read: Read = Box::new(|_| Err(NO_EFFECT.to_owned()));
         Self { kind, resource: ApiResource::erase::<K>(&()), only: None, read }
     }
 
@@ -116,6 +129,15 @@ pub fn table(namespace: &str, config_map: &str) -> Vec<Watched> {
         Watched::of::<DestinationRule>(Kind::DestinationRule, Object::DestinationRule),
         Watched::of::<Gateway>(Kind::Gateway, Object::Gateway),
         Watched::of::<PeerAuthentication>(Kind::PeerAuthentication, Object::PeerAuthentication),
+        Watched::without_effect::<ServiceEntry>(Kind::ServiceEntry),
+        Watched::without_effect::<WorkloadEntry>(Kind::WorkloadEntry),
+        Watched::without_effect::<Sidecar>(Kind::Sidecar),
+        Watched::without_effect::<AuthorizationPolicy>(Kind::AuthorizationPolicy),
+        Watched::without_effect::<RequestAuthentication>(Kind::RequestAuthentication),
+        Watched::without_effect::<EnvoyFilter>(Kind::EnvoyFilter),
+        Watched::without_effect::<ProxyConfig>(Kind::ProxyConfig),
+        Watched::without_effect::<Telemetry>(Kind::Telemetry),
+        Watched::without_effect::<WasmPlugin>(Kind::WasmPlugin),
     ]
 }
 
@@ -140,6 +162,9 @@ mod tests {
         assert_eq!(service.read(good).unwrap().key().to_string(), "Service/b/a");
         let bad = parse(json!({"metadata": {"name": "a"}, "spec": {"ports": 7}}));
         assert!(service.read(bad).is_err());
+        let policy = parse(json!({"metadata": {"name": "deny", "namespace": "b"}}));
+        let told = of(Kind::AuthorizationPolicy).read(policy).unwrap_err();
+        assert!(told.starts_with("has no effect"), "{told}");
         let virtual_service = of(Kind::VirtualService);
         assert_eq!(virtual_service.resource_name(), "virtualservices.networking.istio.io");
         assert_eq!(of(Kind::Pod).resource_name(), "pods");
