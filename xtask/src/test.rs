@@ -28,7 +28,16 @@ pub fn run(args: &Args) -> Result<(), Error> {
         say("the tests that need namespaces or a cluster were left out, as --unit asks");
         return Ok(());
     }
-    tools::require(&[tools::CC, tools::NFT, tools::PYTHON, tools::NEWUIDMAP])?;
+    tools::require(&[
+        tools::CC,
+        tools::NFT,
+        tools::IPTABLES,
+        tools::IP,
+        tools::PYTHON,
+        tools::NEWUIDMAP,
+        tools::CURL,
+        tools::OPENSSL,
+    ])?;
     let peers = peers::install()?;
     step(
         "building the programs that the end-to-end tests run",

@@ -36,6 +36,34 @@ pub const NEWUIDMAP: Tool = Tool {
     install: "sudo apt-get install uidmap",
 };
 
+/// Network namespaces of the tests beside a real Envoy.
+pub const IP: Tool = Tool {
+    program: "ip",
+    purpose: "the tests' network namespaces",
+    install: "sudo apt-get install iproute2",
+};
+
+/// The other language of capture rules.
+pub const IPTABLES: Tool = Tool {
+    program: "iptables",
+    purpose: "the tests of captured traffic",
+    install: "sudo apt-get install iptables",
+};
+
+/// Asks from within pods.
+pub const CURL: Tool = Tool {
+    program: "curl",
+    purpose: "the tests' requests from within pods",
+    install: "sudo apt-get install curl",
+};
+
+/// Shows the certificates that proxies present.
+pub const OPENSSL: Tool = Tool {
+    program: "openssl",
+    purpose: "the tests' look at certificates",
+    install: "sudo apt-get install openssl",
+};
+
 /// A system C compiler, for the cryptography library.
 pub const CC: Tool = Tool {
     program: "cc",
