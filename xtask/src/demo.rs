@@ -37,9 +37,10 @@ pub fn run(args: &Args) -> Result<(), Error> {
 fn build(release: bool) -> Result<(), Error> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root());
-    cargo.args(["build", "--package", "mesh-ctl", "--package", "bookinfo", "--bins"]);
+    // The selection that the tests build, too: another one would build dependencies again.
+    cargo.args(["build", "--workspace", "--bins"]);
     if release {
         cargo.arg("--release");
     }
-    step("building meshctl and Bookinfo", &mut cargo)
+    step("building meshctl, the mesh and Bookinfo", &mut cargo)
 }
