@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use mesh_rt::aside::Aside;
 use mesh_rt::drain::DrainWatcher;
@@ -28,8 +29,8 @@ use crate::http::{self, context::HttpDeps};
 use crate::l4::tcp_proxy::{self, ConnectionLog};
 use crate::listener::chains::{Chains, InUse};
 use crate::listener::conn::{Carry, Connection, Refusal};
-use crate::listener::sniff::Sniffed;
-use crate::listener::stream::DownstreamIo;
+use crate::listener::sniff;
+use crate::listener::stream::{DownstreamIo, Replay};
 use crate::observe::record::Downstream;
 use crate::tls::keystore::Keystore;
 use crate::tls::peer::PeerCertificate;
@@ -182,12 +183,12 @@ impl Carry for Traffic {
         let said = spoken(&io, &connection.facts);
         Box::pin(async move {
             let preface = async {
-                let first = Sniffed::new(io);
-                match said {
-                    Some(http2) => Some((first, http2)),
-                    None if manager.codec == Codec::Auto => first.http2().await,
-                    None => Some((first, manager.codec == Codec::Http2)),
-                }
+                let known = match said {
+                    None if manager.codec == Codec::Auto => return sniff::http2(io).await,
+                    None => manager.codec == Codec::Http2,
+                    Some(http2) => http2,
+                };
+                Some((Replay::new(Bytes::new(), io), known))
             };
             let Ok(Some((io, http2))) = tokio::time::timeout(PREFACE, preface).await else {
                 return;

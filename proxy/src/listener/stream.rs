@@ -9,26 +9,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A socket whose first bytes were read already.
+/// A connection whose first bytes were read already.
 #[derive(Debug)]
-pub struct Replay {
+pub struct Replay<S = TcpStream> {
     prefix: Bytes,
-    io: TcpStream,
+    io: S,
 }
 
-impl Replay {
+impl<S> Replay<S> {
     /// The stream that gives `prefix` first.
-    pub fn new(prefix: Bytes, io: TcpStream) -> Self {
+    pub fn new(prefix: Bytes, io: S) -> Self {
         Self { prefix, io }
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &TcpStream {
+    /// The connection itself, after what was read.
+    pub fn socket(&self) -> &S {
         &self.io
     }
 }
 
-impl AsyncRead for Replay {
+impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -43,7 +43,7 @@ impl AsyncRead for Replay {
     }
 }
 
-impl AsyncWrite for Replay {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replay<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
