@@ -18,7 +18,7 @@ use mesh_test::{Forward, eventually};
 use rustls::ClientConfig;
 use tonic::{Code, Request, Status};
 
-use crate::mesh::{Mesh, PATIENCE};
+use mesh_test::mesh::{Mesh, PATIENCE};
 
 const ISTIOD: &str = "istiod.istio-system.svc";
 const H2: &[u8] = b"h2";

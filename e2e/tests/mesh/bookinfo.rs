@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mesh_test::eventually;
 
-use crate::mesh::{Mesh, PATIENCE};
+use mesh_test::mesh::{Mesh, PATIENCE};
 
 #[test]
 fn bookinfo_gets_sidecars_and_answers_at_the_gateway() {

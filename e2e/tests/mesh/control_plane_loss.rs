@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mesh_test::{eventually, http};
 
-use crate::mesh::{Mesh, PATIENCE};
-use crate::metrics::sum;
+use mesh_test::mesh::{Mesh, PATIENCE};
+use mesh_test::metrics::sum;
 
 /// Sends the path of the product page elsewhere.
 const MOVED: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: \
@@ -69,7 +69,7 @@ fn traffic_goes_on_without_a_control_plane() {
     ]);
     let url = format!("http://{pilot}:15014/metrics");
     let metrics = eventually("all proxies are back", PATIENCE, || {
-        let metrics = crate::metrics::parse(&outsider.ok(&["curl", "-sS", &url]));
+        let metrics = mesh_test::metrics::parse(&outsider.ok(&["curl", "-sS", &url]));
         let connected = sum(&metrics, "pilot_xds", &[]);
         if connected >= 7.0 { Ok(metrics) } else { Err(format!("{connected} of 7")) }
     });

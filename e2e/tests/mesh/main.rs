@@ -5,8 +5,6 @@
 mod bad_input;
 mod bookinfo;
 mod control_plane_loss;
-mod mesh;
-mod metrics;
 mod mtls;
 mod on_demand;
 mod uninstall;

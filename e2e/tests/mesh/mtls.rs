@@ -2,8 +2,8 @@
 
 use mesh_test::eventually;
 
-use crate::mesh::{Mesh, Outsider, PATIENCE};
-use crate::metrics::{Sample, sum};
+use mesh_test::mesh::{Mesh, Outsider, PATIENCE};
+use mesh_test::metrics::{Sample, sum};
 
 const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: \
     default, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}\n";

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use mesh_test::eventually;
 
-use crate::mesh::{Mesh, PATIENCE};
+use mesh_test::mesh::{Mesh, PATIENCE};
 
 const SERVICES: usize = 500;
 

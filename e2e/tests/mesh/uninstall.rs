@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mesh_test::{Cluster, Kubectl, eventually, settings};
 
-use crate::mesh::PATIENCE;
+use mesh_test::mesh::PATIENCE;
 
 #[test]
 fn uninstall_leaves_nothing_behind() {

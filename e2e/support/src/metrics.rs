@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 /// One series and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Sample {
+pub struct Sample {
     /// The metric.
-    pub(crate) name: String,
+    pub name: String,
     /// Its labels.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// Its value.
-    pub(crate) value: f64,
+    pub value: f64,
 }
 
 impl Sample {
     /// Whether all of `labels` are as given.
-    pub(crate) fn has(&self, labels: &[(&str, &str)]) -> bool {
+    pub fn has(&self, labels: &[(&str, &str)]) -> bool {
         labels.iter().all(|(name, value)| self.labels.get(*name).is_some_and(|own| own == value))
     }
 }
@@ -24,12 +24,12 @@ impl Sample {
 ///
 /// # Panics
 /// On a line that is not of the format.
-pub(crate) fn parse(text: &str) -> Vec<Sample> {
+pub fn parse(text: &str) -> Vec<Sample> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(sample).collect()
 }
 
 /// The sum of a metric's series that have `labels`.
-pub(crate) fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
+pub fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
     samples.iter().filter(|one| one.name == name && one.has(labels)).map(|one| one.value).sum()
 }
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use mesh_test::http::{self, Answer};
-use mesh_test::{Cluster, Kubectl, Output, eventually, settings};
-
+use crate::http::{self, Answer};
 use crate::metrics::{self, Sample};
+use crate::{Cluster, Kubectl, Output, eventually, settings};
 
 /// How long the slowest step may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A pod outside the mesh that stays, to ask from.
 const OUTSIDER: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: outsider, labels: {app: \
@@ -16,16 +15,16 @@ const OUTSIDER: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: outsider, la
     image: lateen/host, command: [sleep, infinity]}\n";
 
 /// A cluster with the mesh.
-pub(crate) struct Mesh {
+pub struct Mesh {
     /// The user's kubectl.
-    pub(crate) kubectl: Kubectl,
+    pub kubectl: Kubectl,
     cluster: Cluster,
 }
 
 impl Mesh {
     /// Starts a cluster and installs the mesh as `meshctl install` does by itself, with `sets`.
     #[track_caller]
-    pub(crate) fn install(sets: &[&str]) -> Self {
+    pub fn install(sets: &[&str]) -> Self {
         let cluster = Cluster::start();
         let kubectl = cluster.kubectl(settings::kubectl_newest());
         let mesh = Self { kubectl, cluster };
@@ -40,7 +39,7 @@ impl Mesh {
 
     /// The mesh with Bookinfo in namespace `default`, all pods ready and the gateway open.
     #[track_caller]
-    pub(crate) fn with_bookinfo() -> Self {
+    pub fn with_bookinfo() -> Self {
         let mesh = Self::install(&["meshConfig.accessLogFile=/dev/stdout"]);
         mesh.bookinfo();
         mesh
@@ -48,7 +47,7 @@ impl Mesh {
 
     /// Applies Bookinfo and its gateway as the documents say.
     #[track_caller]
-    pub(crate) fn bookinfo(&self) {
+    pub fn bookinfo(&self) {
         self.kubectl.ok(&["label", "namespace", "default", "istio-injection=enabled"]);
         self.kubectl.ok(&["apply", "-f", &sample("platform/kube/bookinfo.yaml")]);
         self.kubectl.ok(&["apply", "-f", &sample("networking/bookinfo-gateway.yaml")]);
@@ -61,7 +60,7 @@ impl Mesh {
 
     /// Waits until all Deployments of a namespace are available.
     #[track_caller]
-    pub(crate) fn ready(&self, namespace: &str) {
+    pub fn ready(&self, namespace: &str) {
         let wait =
             ["wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s", "-n"];
         let waited = self.kubectl.run(&[&wait[..], &[namespace]].concat());
@@ -69,12 +68,12 @@ impl Mesh {
     }
 
     /// Runs `meshctl` as this cluster's administrator.
-    pub(crate) fn meshctl(&self, args: &[&str]) -> Output {
+    pub fn meshctl(&self, args: &[&str]) -> Output {
         self.cluster.meshctl(args)
     }
 
     /// The gateway's port for pages on this machine.
-    pub(crate) fn ingress_port(&self) -> Result<u16, String> {
+    pub fn ingress_port(&self) -> Result<u16, String> {
         let path = "jsonpath={.spec.ports[?(@.name==\"http2\")].nodePort}";
         let args = ["get", "svc", "istio-ingressgateway", "-n", "istio-system", "-o", path];
         let port = self.kubectl.run(&args).stdout;
@@ -82,13 +81,13 @@ impl Mesh {
     }
 
     /// The product page through the gateway.
-    pub(crate) fn page(&self) -> Result<Answer, String> {
+    pub fn page(&self) -> Result<Answer, String> {
         http::get(self.ingress_port()?, "/productpage")
     }
 
     /// Name and address of the only pod with label `app`, and `version` if it is not empty.
     #[track_caller]
-    pub(crate) fn pod(&self, app: &str, version: &str) -> (String, String) {
+    pub fn pod(&self, app: &str, version: &str) -> (String, String) {
         let selector = if version.is_empty() {
             format!("app={app}")
         } else {
@@ -104,7 +103,7 @@ impl Mesh {
 
     /// Starts a pod without a sidecar in a namespace of its own, to ask from.
     #[track_caller]
-    pub(crate) fn outsider(&self) -> Outsider<'_> {
+    pub fn outsider(&self) -> Outsider<'_> {
         self.kubectl.ok(&["create", "namespace", "outside"]);
         let applied = self.kubectl.with_input(&["apply", "-n", "outside", "-f", "-"], OUTSIDER);
         assert_eq!(applied.code, 0, "{applied:#?}");
@@ -114,14 +113,14 @@ impl Mesh {
     }
 
     /// What a pod's agent exports, as Prometheus scrapes it.
-    pub(crate) fn metrics(&self, from: &Outsider<'_>, address: &str) -> Vec<Sample> {
+    pub fn metrics(&self, from: &Outsider<'_>, address: &str) -> Vec<Sample> {
         let scraped =
             from.ok(&["curl", "-sS", &format!("http://{address}:15020/stats/prometheus")]);
         metrics::parse(&scraped)
     }
 
     /// Everything a person would look at, for a failing test's message.
-    pub(crate) fn state(&self) -> String {
+    pub fn state(&self) -> String {
         let mut text = self.kubectl.run(&["get", "pods", "-A", "-o", "wide"]).stdout;
         for args in [
             &["logs", "-n", "istio-system", "deploy/istiod", "--tail=30"][..],
@@ -140,19 +139,19 @@ impl Mesh {
 }
 
 /// A pod outside the mesh.
-pub(crate) struct Outsider<'a> {
+pub struct Outsider<'a> {
     kubectl: &'a Kubectl,
 }
 
 impl Outsider<'_> {
     /// Runs a command in the pod.
-    pub(crate) fn run(&self, command: &[&str]) -> Output {
+    pub fn run(&self, command: &[&str]) -> Output {
         self.kubectl.run(&[&["exec", "-n", "outside", "outsider", "--"], command].concat())
     }
 
     /// Runs a command in the pod that must succeed.
     #[track_caller]
-    pub(crate) fn ok(&self, command: &[&str]) -> String {
+    pub fn ok(&self, command: &[&str]) -> String {
         let output = self.run(command);
         assert_eq!(output.code, 0, "{command:?}: {output:#?}");
         output.stdout
@@ -160,6 +159,6 @@ impl Outsider<'_> {
 }
 
 /// A file of the Bookinfo sample, as users name it.
-pub(crate) fn sample(path: &str) -> String {
+pub fn sample(path: &str) -> String {
     settings::repository().join("samples/bookinfo").join(path).display().to_string()
 }
