@@ -17,6 +17,7 @@ pub mod pod;
 pub mod spec;
 
 mod container_init;
+mod cover;
 mod devices;
 mod exec_init;
 mod mounts;

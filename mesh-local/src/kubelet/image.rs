@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `…/examples-bookinfo-*`, `lateen/bookinfo-*` | Bookinfo's programs, beside this executable |
 //! | `…/proxyv2`, `…/pilot`, `lateen/…` | the mesh's programs, beside this executable |
+//! | `curlimages/curl`, `mccutchen/go-httpbin`, `istio/tcp-echo-server`, `fortio/fortio` | the samples' programs, beside this executable |
 //! | `lateen/host` | the **host's own programs**, read-only: `/bin/sh` unless the pod says otherwise |
 //! | entries of `images.yaml` | what they say |
 //!
 //! Registry, tag and digest of a reference do not matter.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -28,6 +29,10 @@ pub struct Entry {
     /// the host's own programs.
     #[serde(default)]
     pub binary: Option<PathBuf>,
+    /// Further absolute paths at which `binary` appears in the container, over a program of the
+    /// host where there is one.
+    #[serde(default)]
+    pub names: Vec<PathBuf>,
     /// What starts: the first arguments of `binary`, or without one the program (`/bin/sh` by
     /// default) and its first arguments. A container's `command` replaces `binary` and this.
     #[serde(default)]
@@ -58,6 +63,8 @@ struct ImagesFile {
 pub struct Image {
     /// The program on the host, if the image is a single one.
     pub binary: Option<PathBuf>,
+    /// Absolute paths inside the container at which it appears besides [`PROGRAM_DIR`].
+    pub names: Vec<PathBuf>,
     /// Program and first arguments inside the container.
     pub entrypoint: Vec<String>,
     /// Further arguments, replaced by the container's.
@@ -100,6 +107,16 @@ pub enum ImageError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A further name that is no absolute path, or one without a program.
+    #[error("image \"{image}\": names: {name}: {expected}; mend the entry of the catalog")]
+    Name {
+        /// The reference.
+        image: String,
+        /// The name.
+        name: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
     /// `images.yaml` cannot be used.
     #[error("{file}: {cause}")]
     File {
@@ -139,6 +156,7 @@ impl Catalog {
     }
 
     fn image(&self, reference: &str, entry: Entry) -> Result<Image, ImageError> {
+        check_names(reference, &entry)?;
         let binary = entry.binary.map(|binary| self.program_dir.join(binary));
         let entrypoint = match &binary {
             Some(path) if path.is_file() => {
@@ -163,6 +181,7 @@ impl Catalog {
         Ok(Image {
             entrypoint: entrypoint.into_iter().chain(entry.command).collect(),
             binary,
+            names: entry.names,
             args: entry.args,
             env: entry.env,
             workdir: entry.workdir.unwrap_or_else(|| PathBuf::from("/")),
@@ -198,6 +217,25 @@ impl Catalog {
     pub fn file(&self) -> &Path {
         &self.file
     }
+}
+
+fn check_names(reference: &str, entry: &Entry) -> Result<(), ImageError> {
+    let refused = |name: &Path, expected| ImageError::Name {
+        image: reference.to_owned(),
+        name: name.display().to_string(),
+        expected,
+    };
+    for name in &entry.names {
+        let plain =
+            name.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+        if !name.is_absolute() || !plain || name.file_name().is_none() {
+            return Err(refused(name, "an absolute path without .. is expected"));
+        }
+        if entry.binary.is_none() {
+            return Err(refused(name, "only an entry with a binary has further names"));
+        }
+    }
+    Ok(())
 }
 
 /// The repository of a reference: without registry, tag and digest. `None` when it is none.
@@ -239,6 +277,9 @@ fn best<'a>(entries: &'a [Entry], repository: &str) -> Option<&'a Entry> {
         .max_by_key(|entry| entry.repository.len())
 }
 
+/// The tools of the curl image that are ours: the program does as the name it is called by.
+const CURL_NAMES: [&str; 2] = ["/usr/bin/curl", "/usr/bin/nc"];
+
 /// What comes with the mesh.
 fn builtin() -> Vec<Entry> {
     let program = |repository: &str, binary: &str, env: &[(&str, &str)]| Entry {
@@ -267,15 +308,30 @@ fn builtin() -> Vec<Entry> {
             [("SERVICE_VERSION", version), ("ENABLE_RATINGS", ratings), ("STAR_COLOR", color)];
         entries.push(program(&image, "bookinfo-reviews", &env));
     }
-    for (image, binary) in [
-        ("proxyv2", "proxy"),
-        ("lateen/proxy", "proxy"),
-        ("istio/pilot", "pilot"),
-        ("lateen/pilot", "pilot"),
-        ("lateen/citadel", "citadel"),
-        ("lateen/galley", "galley"),
+    for (image, binary, names) in [
+        ("proxyv2", "proxy", &["/usr/local/bin/pilot-agent", "/usr/local/bin/envoy"][..]),
+        ("lateen/proxy", "proxy", &["/usr/local/bin/pilot-agent", "/usr/local/bin/envoy"]),
+        ("istio/pilot", "pilot", &["/usr/local/bin/pilot-discovery"]),
+        ("lateen/pilot", "pilot", &["/usr/local/bin/pilot-discovery"]),
+        ("lateen/citadel", "citadel", &[]),
+        ("lateen/galley", "galley", &[]),
+        ("curlimages/curl", "lateen-curl", &CURL_NAMES),
+        ("lateen/curl", "lateen-curl", &CURL_NAMES),
+        ("mccutchen/go-httpbin", "httpbin", &["/bin/go-httpbin"]),
+        ("kennethreitz/httpbin", "httpbin", &["/usr/local/bin/gunicorn"]),
+        ("lateen/httpbin", "httpbin", &[]),
+        ("istio/tcp-echo-server", "tcp-echo", &["/bin/tcp-echo"]),
+        ("lateen/tcp-echo", "tcp-echo", &[]),
+        ("fortio/fortio", "load", &["/usr/bin/fortio"]),
+        ("lateen/load", "load", &["/usr/bin/fortio"]),
     ] {
-        entries.push(program(image, binary, &[]));
+        // The older httpbin listens on another port than the newer.
+        let env: &[(&str, &str)] = match image {
+            "kennethreitz/httpbin" => &[("PORT", "80")],
+            _ => &[],
+        };
+        let names = names.iter().map(PathBuf::from).collect();
+        entries.push(Entry { names, ..program(image, binary, env) });
     }
     entries
 }
@@ -304,6 +360,46 @@ mod tests {
         assert_eq!(image.env.get("STAR_COLOR").map(String::as_str), Some("red"));
         let host = catalog.resolve("lateen/host").expect("known");
         assert_eq!((host.binary, host.entrypoint), (None, vec!["/bin/sh".to_owned()]));
+    }
+
+    #[test]
+    fn the_samples_images_are_programs_under_their_usual_names() {
+        let (dir, catalog) = catalog();
+        for (reference, binary, names) in [
+            ("curlimages/curl", "lateen-curl", &["/usr/bin/curl", "/usr/bin/nc"][..]),
+            ("docker.io/curlimages/curl:8.16.0", "lateen-curl", &["/usr/bin/curl", "/usr/bin/nc"]),
+            ("docker.io/mccutchen/go-httpbin:v2.15.0", "httpbin", &["/bin/go-httpbin"]),
+            ("docker.io/istio/tcp-echo-server:1.3", "tcp-echo", &["/bin/tcp-echo"]),
+            ("fortio/fortio:latest_release", "load", &["/usr/bin/fortio"]),
+            (
+                "docker.io/istio/proxyv2:1.29.0",
+                "proxy",
+                &["/usr/local/bin/pilot-agent", "/usr/local/bin/envoy"],
+            ),
+        ] {
+            let program = dir.path().join(binary);
+            std::fs::write(&program, "").expect("written");
+            let image = catalog.resolve(reference).expect(reference);
+            assert_eq!(image.binary, Some(program), "{reference}");
+            let names: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
+            assert_eq!(image.names, names, "{reference}");
+        }
+    }
+
+    #[test]
+    fn names_are_absolute_and_of_a_program() {
+        let (dir, catalog) = catalog();
+        for (entry, expected) in [
+            ("binary: /bin/sh, names: [bin/x]", "names: bin/x: an absolute path"),
+            ("binary: /bin/sh, names: [/../x]", "names: /../x: an absolute path"),
+            ("binary: /bin/sh, names: [/]", "names: /: an absolute path"),
+            ("names: [/bin/x]", "names: /bin/x: only an entry with a binary"),
+        ] {
+            let yaml = format!("images: [{{repository: tool, {entry}}}]");
+            std::fs::write(dir.path().join("images.yaml"), yaml).expect("written");
+            let err = catalog.resolve("tool").expect_err(entry).to_string();
+            assert!(err.contains(expected), "{err}");
+        }
     }
 
     #[test]

@@ -241,6 +241,9 @@ impl Launch<'_> {
         if let Some(binary) = &self.image.binary {
             let name = binary.file_name().unwrap_or_default().to_string_lossy();
             mounts.push(mount(binary.clone(), &format!("{PROGRAM_DIR}/{name}"), true));
+            for name in &self.image.names {
+                mounts.push(mount(binary.clone(), &name.to_string_lossy(), true));
+            }
         }
         // A volume in the place of a generated file replaces it.
         mounts.retain(|mount| !wanted.iter().any(|path| mount.target == Path::new(path)));
@@ -268,6 +271,7 @@ mod tests {
     fn image() -> Image {
         Image {
             binary: Some(PathBuf::from("/opt/lateen/server")),
+            names: vec![PathBuf::from("/usr/bin/serve")],
             entrypoint: vec!["/app/server".to_owned()],
             args: vec!["--default".to_owned()],
             env: BTreeMap::new(),
@@ -367,6 +371,7 @@ mod tests {
                 "/d/u/etc/resolv.conf /etc/resolv.conf",
                 "/d/u/termination/c-0 /dev/termination-log",
                 "/opt/lateen/server /app/server ro",
+                "/opt/lateen/server /usr/bin/serve ro",
                 "/d/u/volumes/v[s1] /etc/hosts",
                 "/srv /host ro",
             ]

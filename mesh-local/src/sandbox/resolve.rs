@@ -78,7 +78,7 @@ pub(crate) fn name_of(node: &impl AsFd) -> PathBuf {
 }
 
 /// `path` without its root and without `.`; `..` takes back a component, never beyond the root.
-fn relative(path: &Path) -> PathBuf {
+pub(crate) fn relative(path: &Path) -> PathBuf {
     let mut inner = PathBuf::new();
     for component in path.components() {
         match component {

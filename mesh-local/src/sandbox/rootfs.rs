@@ -12,7 +12,7 @@ use nix::unistd::{chdir, pivot_root};
 
 use crate::sandbox::resolve::{NodeKind, ensure_inside, is_directory, name_of, open_path};
 use crate::sandbox::spec::{ContainerSpec, Mount, Step, StepError};
-use crate::sandbox::{devices, mounts};
+use crate::sandbox::{cover, devices, mounts};
 
 /// Host directories that hold programs and libraries.
 const PROGRAM_DIRS: [&str; 9] =
@@ -94,7 +94,13 @@ pub(crate) fn enter(spec: &ContainerSpec) -> Result<Vec<String>, StepError> {
     if !spec.privileged {
         places.extend(guard_kernel(root)?);
     }
-    places.extend(volumes(root, &spec.mounts)?);
+    let hosts: Vec<PathBuf> = places
+        .iter()
+        .filter_map(|place| place.target.strip_prefix(root).ok())
+        .filter(|inner| !inner.starts_with("proc"))
+        .map(Path::to_path_buf)
+        .collect();
+    places.extend(volumes(root, &spec.mounts, &hosts)?);
     seal(root, &places)?;
     pivot(root)?;
     if spec.read_only_root {
@@ -178,12 +184,17 @@ fn guard_kernel(root: &Path) -> Result<Vec<Place>, StepError> {
     Ok(places)
 }
 
-/// Binds volumes and generated files, outer ones first.
-fn volumes(root: &Path, wanted: &[Mount]) -> Result<Vec<Place>, StepError> {
+/// Binds volumes and generated files, outer ones first. `hosts` are the places of the root that
+/// show the host: what lies there and lacks a mount point is covered before anything is bound.
+fn volumes(root: &Path, wanted: &[Mount], hosts: &[PathBuf]) -> Result<Vec<Place>, StepError> {
     let root_fd = open_path(root)?;
     let mut ordered: Vec<&Mount> = wanted.iter().collect();
     ordered.sort_by_key(|mount| mount.target.components().count());
     let mut places = Vec::new();
+    for mount in &ordered {
+        let covers = cover::make_room(root, &root_fd, &mount.target, hosts)?;
+        places.extend(covers.into_iter().map(|target| Place { target, read_only: true }));
+    }
     for mount in ordered {
         let mut source = open_path(&mount.source)?;
         if let Some(sub_path) = &mount.sub_path {

@@ -22,6 +22,9 @@ pub(crate) const ALL: &[Case] = &[
     ("volumes_follow_the_container_not_the_host", || {
         Box::pin(volumes_follow_the_container_not_the_host())
     }),
+    ("mount_points_among_programs_leave_the_host_alone", || {
+        Box::pin(mount_points_among_programs_leave_the_host_alone())
+    }),
     ("a_container_is_its_own_pid_namespace", || Box::pin(a_container_is_its_own_pid_namespace())),
     ("start_failures_name_the_step", || Box::pin(start_failures_name_the_step())),
     ("commands_run_inside", || Box::pin(commands_run_inside())),
@@ -193,6 +196,42 @@ async fn volumes_follow_the_container_not_the_host() {
     pod.sandbox.start_container(&id, spec).await.expect("sent");
     let error = pod.refused(&id).await;
     assert!(error.step.starts_with("subPath escape/hostname of"), "{error}");
+}
+
+/// A mount point that the host's directory of programs lacks appears in the container only, and
+/// what the directory holds stays usable.
+async fn mount_points_among_programs_leave_the_host_alone() {
+    let mut pod = Pod::new().await;
+    let tool = pod.path("tool");
+    std::fs::write(&tool, "#!/bin/sh\necho tool\n").expect("written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&tool, executable).expect("permitted");
+    let mount = |target: &str| Mount {
+        source: tool.clone(),
+        sub_path: None,
+        target: PathBuf::from(target),
+        read_only: true,
+    };
+    let (id, mut spec, output) = pod.shell(
+        "set -e; lateen-test-tool; /usr/lib/lateen-test/deep/tool; /usr/bin/true; \
+         test -x /bin/lateen-test-tool; ls / | wc -l > /dev/null; env | wc -l > /dev/null; \
+         test $(ls /usr/bin | wc -l) -gt 10; test -d /usr/share; \
+         for place in /usr/bin /usr/lib /.host/usr/bin; do \
+           touch $place/x 2>/dev/null && exit 3; done; echo sealed",
+    );
+    // `true` is there: its mount point is the host's own file, as the container sees it.
+    spec.mounts = vec![
+        mount("/usr/lib/lateen-test/deep/tool"),
+        mount("/usr/bin/true"),
+        mount("/usr/bin/lateen-test-tool"),
+    ];
+    let (exit, text) = pod.run(&id, spec, &output).await;
+    assert_eq!((exit, text.as_str()), (Exit::Code(0), "tool\ntool\ntool\nsealed\n"));
+    for left in ["/usr/bin/lateen-test-tool", "/usr/lib/lateen-test"] {
+        assert!(!Path::new(left).exists(), "{left} was made on the host");
+    }
+    let own = std::fs::read("/usr/bin/true").expect("readable");
+    assert!(own.starts_with(b"\x7fELF"), "the host's program is its own");
 }
 
 /// The program is PID 1 of its container, and its end is the end of what it left behind.
