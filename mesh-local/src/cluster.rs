@@ -24,6 +24,8 @@ pub struct ClusterConfig {
     pub paths: Paths,
     /// Port of the API server on 127.0.0.1; 0 is any free one.
     pub port: u16,
+    /// Whether pods reach the outside ([`crate::egress`]).
+    pub egress: bool,
     /// Where the programs of pods are, beside `meshctl` itself.
     pub programs: PathBuf,
     /// What to log, as `LOG_LEVEL` writes it.
@@ -64,6 +66,9 @@ pub enum ClusterError {
     /// The node's network could not be made.
     #[error("the node's network cannot be made: {0}")]
     Network(#[from] crate::net::NodeError),
+    /// Pods could not be given a way to the outside.
+    #[error("{0}; `meshctl local up --egress=false` does without")]
+    Egress(#[from] crate::egress::EgressError),
     /// Anything else that a part needs.
     #[error("{what}: {source}")]
     Part {
@@ -151,6 +156,7 @@ async fn live(
         api_server: format!("https://{address}"),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         privilege: describe(privilege).to_owned(),
+        egress: config.egress,
     };
     parts.write_kubeconfig(&config.paths, &state)?;
     state

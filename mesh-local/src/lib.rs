@@ -4,6 +4,7 @@ pub mod api;
 pub mod cluster;
 pub mod controllers;
 pub mod dns;
+pub mod egress;
 pub mod host;
 pub mod instance;
 pub mod kubelet;

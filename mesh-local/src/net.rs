@@ -17,9 +17,9 @@
 //! Service addresses (`10.96.0.0/16`) are local to the node: what no rule of the service proxy
 //! translates is refused at once by the node's own stack.
 //!
-//! **Egress is off.** The node has no route to the real network, so a pod that dials an address
-//! outside the cluster gets "network is unreachable" at once. (DNS names outside the cluster are
-//! resolved, through the host's resolvers.)
+//! The node has no route to the real network: a pod that dials an address outside the cluster gets
+//! "network is unreachable" at once, unless [`crate::egress`] relays the connection. (DNS names
+//! outside the cluster are resolved, through the host's resolvers.)
 
 mod connector;
 mod error;

@@ -69,7 +69,7 @@ fn stop(paths: &Paths) -> Result<(), Error> {
 fn start(paths: &Paths) -> Result<(), Error> {
     let began = Instant::now();
     output::progress("Starting a local cluster");
-    up::ensure_running(paths, None)?;
+    up::ensure_running(paths, None, None)?;
     let url = super::block_on(async {
         let client = kubeconfig::client(&paths.kubeconfig()).await?;
         output::progress("Installing the mesh");

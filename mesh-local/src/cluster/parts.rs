@@ -13,6 +13,7 @@ use super::{ClusterConfig, ClusterError};
 use crate::api::{ApiServer, Config};
 use crate::controllers::{self, ControllerConfig};
 use crate::dns::{CLUSTER_DOMAIN, DnsServer, Upstreams};
+use crate::egress::{Egress, HostConnector};
 use crate::instance::{Paths, Progress, State};
 use crate::kubelet::Kubelet;
 use crate::kubelet::config::KubeletConfig;
@@ -54,6 +55,11 @@ pub(super) async fn start(
     done("API server");
     start_services(&api, &node, tasks).await?;
     done("services and DNS");
+    if config.egress {
+        let egress = Egress::bind(&node, Arc::new(HostConnector)).await?;
+        tasks.spawn_background("egress", egress.run());
+        done("connections to the outside");
+    }
     let client = api.client("system:kube-controller-manager", &[MASTERS]);
     let root_ca = api.ca_pem().to_owned();
     let mut set = controllers::spawn(tasks, client, ControllerConfig { root_ca });

@@ -19,6 +19,13 @@ pub struct State {
     pub version: String,
     /// `root`, or how an ordinary user runs it.
     pub privilege: String,
+    /// Whether pods reach the outside.
+    #[serde(default = "on")]
+    pub egress: bool,
+}
+
+fn on() -> bool {
+    true
 }
 
 impl State {
@@ -70,6 +77,7 @@ mod tests {
             api_server: "https://127.0.0.1:6443".into(),
             version: "0.1.0".into(),
             privilege: "root".into(),
+            egress: false,
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 const BUFFER: usize = 32 * 1024;
 
 /// Relays both ways. The end of one direction is passed on (half-close) and the other goes on.
+/// An error is passed on too: both connections are then reset.
 ///
 /// # Errors
 /// The first error of either connection; `TimedOut` when nothing moved in either direction for
@@ -27,10 +28,17 @@ pub async fn relay(mut left: TcpStream, mut right: TcpStream, idle: Duration) ->
             copy(right_read, left_write, &activity)
         )
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = both => result.map(|((), ())| ()),
         () = activity.ended(idle) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if result.is_err() {
+        for stream in [&left, &right] {
+            // The connection that failed is gone already.
+            let _gone = stream.set_zero_linger();
+        }
     }
+    result
 }
 
 /// When bytes last moved, in milliseconds since the relay began.
@@ -110,6 +118,19 @@ mod tests {
         let (result, (question, heard)) = tokio::join!(relayed, talk);
         assert!(result.is_ok(), "{result:?}");
         assert_eq!((question.as_str(), heard), ("question", 300_000));
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_passed_on() {
+        let (mut client, outer) = pair().await;
+        let (inner, server) = pair().await;
+        server.set_zero_linger().expect("set");
+        drop(server);
+        let result = relay(outer, inner, Duration::from_secs(60)).await;
+        let reset = io::ErrorKind::ConnectionReset;
+        assert_eq!(result.map_err(|err| err.kind()), Err(reset));
+        let heard = client.read(&mut [0; 1]).await;
+        assert_eq!(heard.map_err(|err| err.kind()), Err(reset));
     }
 
     #[tokio::test]

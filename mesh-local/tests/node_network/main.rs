@@ -7,6 +7,7 @@ mod attach;
 mod bench;
 mod cluster;
 mod dns;
+mod egress;
 mod host_ports;
 mod host_state;
 mod services;
@@ -23,6 +24,9 @@ const SCENARIOS: &[Scenario] = &[
     ("pods_reach_each_other_and_the_node", || bench::drive(attach::pods_reach_each_other())),
     ("pods_come_and_go_in_parallel", || bench::drive(attach::pods_come_and_go())),
     ("egress_is_refused_at_once", || bench::drive(attach::egress_is_refused())),
+    ("pods_reach_the_outside", || bench::drive(egress::hosts_are_reached())),
+    ("what_the_outside_refuses_is_reset", || bench::drive(egress::closed_ports_reset())),
+    ("inside_stays_inside_with_egress", || bench::drive(egress::inside_stays_inside())),
     ("a_service_address_takes_turns", || bench::drive(services::cluster_ip_takes_turns())),
     ("a_pod_reaches_itself_through_its_service", || bench::drive(services::hairpin())),
     ("ports_without_endpoints_are_refused", || bench::drive(services::refused())),

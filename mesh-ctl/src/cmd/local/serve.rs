@@ -20,6 +20,9 @@ pub struct Args {
     /// Port of the API server on 127.0.0.1; 0 is any free one.
     #[arg(long)]
     port: u16,
+    /// Whether pods reach the outside.
+    #[arg(long, action = clap::ArgAction::Set)]
+    egress: bool,
 }
 
 /// Runs the server until it is told to end. No thread may exist yet: the server of an ordinary
@@ -28,6 +31,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let config = ClusterConfig {
         paths: Paths::new(&args.data_dir),
         port: args.port,
+        egress: args.egress,
         programs: settings::program_dir(),
         log_filter: settings::log_filter(),
     };

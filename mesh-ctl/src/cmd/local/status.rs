@@ -40,10 +40,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     };
     let text = format!(
         "The local cluster is running.\n  API server  {}\n  process     {}\n  as          {}\n  \
-         kubeconfig  {}\n  data        {}",
+         egress      {}\n  kubeconfig  {}\n  data        {}",
         state.api_server,
         state.pid,
         state.privilege,
+        if state.egress { "on" } else { "off" },
         paths.kubeconfig().display(),
         paths.root().display()
     );
@@ -52,6 +53,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         "apiServer": state.api_server,
         "pid": state.pid,
         "privilege": state.privilege,
+        "egress": state.egress,
         "version": state.version,
         "kubeconfig": paths.kubeconfig(),
         "dataDir": paths.root(),
