@@ -69,7 +69,8 @@ fn an_envoy_of_every_kind_acknowledges_everything() {
             let productpage = "outbound|9080||productpage.default.svc.cluster.local".to_owned();
             assert!(clusters.contains(&productpage), "{clusters:?}");
             if who.id.starts_with("router") {
-                assert_eq!(listeners, ["0.0.0.0_8080"]);
+                let ports = [15443, 15444, 31400, 8080].map(|port| format!("0.0.0.0_{port}"));
+                assert_eq!(listeners, ports);
             } else {
                 for name in ["virtualInbound", "virtualOutbound", "0.0.0.0_9080"] {
                     assert!(listeners.contains(&name.to_owned()), "{listeners:?}");

@@ -244,6 +244,40 @@ fn rules() -> Vec<Object> {
                 { "port": { "number": 80, "name": "http", "protocol": "HTTP" }, "hosts": ["*"] },
             ] },
         }))),
+        Object::Gateway(read(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+            "metadata": meta("default", "edge"),
+            "spec": { "selector": { "istio": "ingressgateway" }, "servers": [
+                { "port": { "number": 31400, "name": "tcp", "protocol": "TCP" }, "hosts": ["*"] },
+                {
+                    "port": { "number": 15443, "name": "tls", "protocol": "TLS" },
+                    "hosts": ["*.example.com"], "tls": { "mode": "PASSTHROUGH" },
+                },
+                {
+                    "port": { "number": 15444, "name": "mesh", "protocol": "HTTPS" },
+                    "hosts": ["web.example.com"], "tls": { "mode": "ISTIO_MUTUAL" },
+                },
+            ] },
+        }))),
+        virtual_service(
+            "edge",
+            &json!({
+                "hosts": ["*.example.com"],
+                "gateways": ["edge"],
+                "http": [{ "route": [{ "destination": version("v1") }] }],
+                "tcp": [{
+                    "match": [{ "port": 31400 }],
+                    "route": [
+                        { "destination": { "host": "mongodb" }, "weight": 80 },
+                        { "destination": { "host": "db", "port": { "number": 5432 } }, "weight": 20 },
+                    ],
+                }],
+                "tls": [{
+                    "match": [{ "sniHosts": ["*.db.example.com", "a.example.com"] }],
+                    "route": [{ "destination": { "host": "mongodb" } }],
+                }],
+            }),
+        ),
         virtual_service(
             "bookinfo",
             &json!({

@@ -16,7 +16,7 @@ use super::destination::{self, Destination};
 use super::document::{Notes, ads, config_path, set, socket, url};
 use super::endpoint::accepts_mutual;
 use super::pool::{self, HTTP_OPTIONS, frame, options};
-use super::{tls, unused};
+use super::{gateway, tls, unused};
 use crate::class::{Class, Inbound};
 use crate::proxy::Dialect;
 use crate::registry::{Port, Resolution, Service};
@@ -28,7 +28,12 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
     let names = names(snapshot, class);
     let mut all: Vec<Inputs> =
         names.iter().filter_map(|name| outbound(snapshot, class, name)).collect();
-    all.push(fixed(snapshot, FixedCluster::BlackHole));
+    let mut hole = fixed(snapshot, FixedCluster::BlackHole);
+    if class.is_router() {
+        // A gateway may have no listener that could tell.
+        hole.diagnostics = gateway::complaints(snapshot, class);
+    }
+    all.push(hole);
     if !class.is_router() {
         all.extend(class.inbound.iter().map(|port| inbound(snapshot, port)));
         all.push(fixed(snapshot, FixedCluster::Passthrough));

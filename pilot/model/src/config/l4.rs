@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use mesh_api::crd::VirtualService;
 use mesh_api::crd::virtual_service::RouteDestination;
 use mesh_api::name::ClusterName;
+use mesh_api::port::PortNumber;
 use mesh_api::selector::is_subset;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
@@ -45,12 +46,16 @@ struct Scope<'a> {
     source_labels: &'a BTreeMap<String, String>,
 }
 
-/// A rule being made into chains.
-struct Rule<'a> {
-    of: &'a Reached<'a>,
-    key: &'a ResourceKey,
-    path: String,
-    routes: &'a [RouteDestination],
+/// A rule of a VirtualService being made into a TCP proxy.
+pub(crate) struct Rule<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) class: &'a Class,
+    /// The listener's port, for destinations that name none.
+    pub(crate) port: PortNumber,
+    pub(crate) key: &'a ResourceKey,
+    /// Where in the object the rule is.
+    pub(crate) path: String,
+    pub(crate) routes: &'a [RouteDestination],
 }
 
 impl Reached<'_> {
@@ -77,7 +82,8 @@ impl Reached<'_> {
             let own = ClusterName::outbound(self.port.number, self.service.host.clone());
             let name = own.to_string();
             notes.refer(TypeUrl::Cluster, &name);
-            chains.default = Some(self.filter(&name, &[(name.clone(), 1)]));
+            let all = [(name.clone(), 1)];
+            chains.default = Some(filter(self.snapshot, self.class, &name, &all));
         }
         chains
     }
@@ -85,7 +91,7 @@ impl Reached<'_> {
     fn tcp(&self, vs: &VirtualService, key: &ResourceKey, chains: &mut Chains, notes: &mut Notes) {
         for (index, tcp) in vs.spec.tcp.iter().enumerate() {
             let path = format!("spec.tcp[{index}]");
-            let rule = Rule { of: self, key, path, routes: &tcp.route };
+            let rule = self.rule(key, path, &tcp.route);
             if tcp.match_.is_empty() {
                 chains.default = rule.filter(notes);
                 return;
@@ -125,7 +131,7 @@ impl Reached<'_> {
         let mut taken: BTreeSet<(String, String)> = BTreeSet::new();
         for (index, tls) in vs.spec.tls.iter().enumerate() {
             let path = format!("spec.tls[{index}]");
-            let rule = Rule { of: self, key, path, routes: &tls.route };
+            let rule = self.rule(key, path, &tls.route);
             for (number, matching) in tls.match_.iter().enumerate() {
                 let scope = Scope {
                     gateways: &matching.gateways,
@@ -169,12 +175,27 @@ impl Reached<'_> {
             && is_subset(scope.source_labels, &self.class.labels)
     }
 
-    /// A TCP proxy to these clusters, with the limits of the first one's policy.
-    fn filter(&self, stat_prefix: &str, clusters: &[(String, u32)]) -> Value {
-        let first = clusters.first().and_then(|(name, _)| ClusterName::parse(name).ok());
-        let policy = first.and_then(|name| cluster::policy(self.snapshot, self.class, &name));
-        forward(self.snapshot, stat_prefix, clusters, &policy.unwrap_or_default())
+    fn rule<'a>(
+        &'a self,
+        key: &'a ResourceKey,
+        path: String,
+        routes: &'a [RouteDestination],
+    ) -> Rule<'a> {
+        let Reached { snapshot, class, port, .. } = self;
+        Rule { snapshot, class, port: port.number, key, path, routes }
     }
+}
+
+/// A TCP proxy to these clusters, with the limits of the first one's policy.
+fn filter(
+    snapshot: &Snapshot,
+    class: &Class,
+    stat_prefix: &str,
+    clusters: &[(String, u32)],
+) -> Value {
+    let first = clusters.first().and_then(|(name, _)| ClusterName::parse(name).ok());
+    let policy = first.and_then(|name| cluster::policy(snapshot, class, &name));
+    forward(snapshot, stat_prefix, clusters, &policy.unwrap_or_default())
 }
 
 impl Chains {
@@ -190,9 +211,9 @@ impl Chains {
 
 impl Rule<'_> {
     /// The filter that sends connections where the rule says; none when it says nothing usable.
-    fn filter(&self, notes: &mut Notes) -> Option<Value> {
-        let Reached { snapshot, class, port, .. } = self.of;
-        let rules = Rules { snapshot, class, port: port.number, gateway: None };
+    pub(crate) fn filter(&self, notes: &mut Notes) -> Option<Value> {
+        let Rule { snapshot, class, port, .. } = *self;
+        let rules = Rules { snapshot, class, port, gateway: None };
         let mut clusters = Vec::new();
         for destination in self.routes {
             let weight = match destination.weight {
@@ -210,11 +231,16 @@ impl Rule<'_> {
             notes.complain(self.key, &format!("{}.route", self.path), reason.to_owned());
             return None;
         };
-        Some(self.of.filter(first, &clusters))
+        Some(filter(snapshot, class, first, &clusters))
     }
 
     /// Networks as address ranges; none when one of them cannot be read.
-    fn ranges(&self, networks: &[String], field: &str, notes: &mut Notes) -> Option<Vec<Value>> {
+    pub(crate) fn ranges(
+        &self,
+        networks: &[String],
+        field: &str,
+        notes: &mut Notes,
+    ) -> Option<Vec<Value>> {
         let mut all = Vec::new();
         for text in networks.iter().filter(|text| !text.is_empty()) {
             let network = text.parse::<IpNet>().ok();

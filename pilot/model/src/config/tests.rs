@@ -1,5 +1,6 @@
 //! A small Bookinfo as proxies see it, in both dialects.
 
+mod edge;
 mod traffic;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::document::url;
 const TLS: &str = "envoy.transport_sockets.tls";
 const CONTEXTS: &str = "envoy.extensions.transport_sockets.tls.v3";
 /// What the mesh's servers negotiate on TLS 1.2.
-const CIPHERS: [&str; 6] = [
+pub(crate) const CIPHERS: [&str; 6] = [
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -25,7 +25,7 @@ pub(crate) const MESH_TCP: [&str; 2] = ["istio-peer-exchange", "istio"];
 
 /// A secret of the workload itself. It never leaves the pod: the proxy's own side hands it out
 /// under the static cluster that Istio's bootstrap has for it.
-fn secret(name: &str) -> Value {
+pub(crate) fn secret(name: &str) -> Value {
     let service = json!({ "envoy_grpc": { "cluster_name": "sds-grpc" } });
     json!({
         "name": name,
@@ -58,7 +58,8 @@ fn common(sans: Vec<Value>, alpn: &[&str], parameters: Value) -> Value {
     })
 }
 
-fn socket(context: &str, fields: Value) -> Value {
+/// A transport of TLS with that context.
+pub(crate) fn socket(context: &str, fields: Value) -> Value {
     let mut config = fields;
     config["@type"] = url(&format!("{CONTEXTS}.{context}")).into();
     json!({ "name": TLS, "typed_config": config })
@@ -130,8 +131,8 @@ pub(crate) fn originated(
     Ok(socket("UpstreamTlsContext", json!({ "common_tls_context": common, "sni": sni })))
 }
 
-/// A name that a server's certificate must have.
-fn named(name: &str) -> Value {
+/// A name that a peer's certificate must have.
+pub(crate) fn named(name: &str) -> Value {
     let kind = match name {
         name if name.contains("://") => "URI",
         name if name.parse::<std::net::IpAddr>().is_ok() => "IP_ADDRESS",

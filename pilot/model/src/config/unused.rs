@@ -6,7 +6,7 @@ use mesh_api::crd::destination_rule::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings,
     OutlierDetection, TrafficPolicy,
 };
-use mesh_api::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpec};
+use mesh_api::crd::virtual_service::{HttpMatchRequest, HttpRoute};
 use mesh_api::mesh_config::{MeshConfig, OutboundTrafficMode};
 
 use super::document::Notes;
@@ -25,7 +25,7 @@ const MESH: [(&str, &str); 22] = [
     ("serviceEntryVisibility", "has no effect: there are no services beside the cluster's"),
     ("discoverySelectors", "has no effect: every namespace is watched"),
     ("meshMTLS", "has no effect: mutual TLS is of version 1.2 or 1.3 with AEAD cipher suites"),
-    ("tlsDefaults", "has no effect: gateways open no TLS"),
+    ("tlsDefaults", "has no effect: gateways say in each server which TLS they take"),
     ("caCertificates", "has no effect here: trust is in the roots of the certificate authority"),
     ("ca", "has no effect: certificates come from the certificate authority of the installation"),
     ("certificates", "has no effect: the control plane's certificates follow a fixed table"),
@@ -197,16 +197,6 @@ pub(crate) fn http_route(key: &ResourceKey, path: &str, http: &HttpRoute, notes:
 /// Whether a condition asks for claims of a token.
 fn claims(matching: &HttpMatchRequest) -> bool {
     matching.headers.keys().chain(matching.without_headers.keys()).any(|n| n.starts_with('@'))
-}
-
-/// Complains about rules that gateways do not follow.
-pub(crate) fn at_gateway(key: &ResourceKey, spec: &VirtualServiceSpec, notes: &mut Notes) {
-    for (set, field) in [(!spec.tls.is_empty(), "spec.tls"), (!spec.tcp.is_empty(), "spec.tcp")] {
-        if set {
-            let reason = "has no effect at gateways: they open HTTP servers only";
-            notes.complain(key, field, reason.to_owned());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,22 +15,29 @@ use super::*;
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 
-fn object(kind: &str, name: &str, spec: Value) -> Object {
+/// An object in the namespace `default`.
+pub(super) fn object(kind: &str, name: &str, spec: Value) -> Object {
     let value = json!({
         "apiVersion": "networking.istio.io/v1", "kind": kind,
         "metadata": { "name": name, "namespace": "default" }, "spec": spec,
     });
     match kind {
         "DestinationRule" => Object::DestinationRule(read(value)),
+        "Gateway" => Object::Gateway(read(value)),
         _ => Object::VirtualService(read(value)),
     }
 }
 
 /// What a sidecar makes of everything it is sent; it refuses nothing and ignores nothing.
 fn received(extra: Vec<Object>) -> (Arc<DataPlane>, BTreeSet<String>) {
+    received_by(&sidecar(&["lateen.config_report"]), extra)
+}
+
+/// What any proxy makes of everything it is sent.
+pub(super) fn received_by(proxy: &Proxy, extra: Vec<Object>) -> (Arc<DataPlane>, BTreeSet<String>) {
     let snapshot = world(extra);
     let generator = Generator::new();
-    let class = generator.class(&snapshot, &sidecar(&["lateen.config_report"]));
+    let class = generator.class(&snapshot, proxy);
     let mut stage = Stage::default();
     let mut complaints = BTreeSet::new();
     for kind in TYPES {
@@ -63,11 +70,11 @@ fn connection(plane: &DataPlane, facts: &ConnFacts) -> Option<Arc<TcpProxy>> {
     }
 }
 
-fn clusters(proxy: &TcpProxy) -> Vec<(String, u32)> {
+pub(super) fn clusters(proxy: &TcpProxy) -> Vec<(String, u32)> {
     proxy.clusters.iter().map(|(name, weight)| (name.to_string(), weight)).collect()
 }
 
-fn plain(destination: &str) -> ConnFacts {
+pub(super) fn plain(destination: &str) -> ConnFacts {
     ConnFacts::plain(destination.parse().unwrap(), "10.1.0.1:4000".parse().unwrap())
 }
 
