@@ -64,6 +64,13 @@ pub const OPENSSL: Tool = Tool {
     install: "sudo apt-get install openssl",
 };
 
+/// Looks at pages as a person does.
+pub const CHROMIUM: Tool = Tool {
+    program: "chromium",
+    purpose: "the tests of pages",
+    install: "sudo apt-get install chromium",
+};
+
 /// A system C compiler, for the cryptography library.
 pub const CC: Tool = Tool {
     program: "cc",

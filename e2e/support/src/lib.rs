@@ -3,6 +3,7 @@
 //! Everything here fails loudly: a missing program is an error with its install line, and a
 //! fixture that cannot clean up says so.
 
+pub mod browser;
 pub mod ca;
 pub mod ca_server;
 pub mod cluster;
@@ -18,6 +19,7 @@ pub mod settings;
 pub mod user;
 pub mod webhook;
 
+pub use browser::Browser;
 pub use cluster::{Cluster, ClusterOptions};
 pub use eventually::eventually;
 pub use forward::Forward;

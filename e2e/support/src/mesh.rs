@@ -1,5 +1,6 @@
 //! A local cluster with the mesh in it, and what users do there.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::http::{self, Answer};
@@ -70,6 +71,16 @@ impl Mesh {
     /// Runs `meshctl` as this cluster's administrator.
     pub fn meshctl(&self, args: &[&str]) -> Output {
         self.cluster.meshctl(args)
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.cluster.kubeconfig()
+    }
+
+    /// A directory of this cluster's user.
+    pub fn home(&self) -> &Path {
+        self.cluster.home()
     }
 
     /// The gateway's port for pages on this machine.

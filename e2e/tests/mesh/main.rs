@@ -4,7 +4,9 @@
 
 mod bad_input;
 mod bookinfo;
+mod browser;
 mod control_plane_loss;
 mod mtls;
 mod on_demand;
+mod traffic_shifting;
 mod uninstall;
