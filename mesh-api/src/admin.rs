@@ -8,7 +8,7 @@ pub use clusters::{
     ClusterStatus, Clusters, EnvoyAddress, EnvoyLocality, HostHealth, HostStatus, ListenerStatus,
     Listeners, Pipe, SimpleMetric, SocketAddress,
 };
-pub use pilot::{SyncStatus, TypeSync};
+pub use pilot::{ConfigDistribution, ObjectState, ProxyDistribution, SyncStatus, TypeSync};
 pub use server::{
     CertificateDetails, CertificateSet, Certificates, ConfigDump, Guard, Readiness, ServerInfo,
     ServerState, StatKind, StatMeta,

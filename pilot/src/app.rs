@@ -21,6 +21,7 @@ use tracing::info;
 
 use crate::ca_relay::{self, CaRelay};
 use crate::debug::{self, Debug};
+use crate::distribution::Distribution;
 use crate::ingest::{self, Ingest, Known};
 use crate::kube::{self, kinds, watch};
 use crate::metrics::{self, IngestMetrics, XdsMetrics};
@@ -104,7 +105,13 @@ pub async fn start_with(
     let live = identity(process, settings, &domains)?;
     let queue = PushQueue::new(settings.pushes_at_once(processors()));
     let generator = Arc::new(Generator::new());
-    let known = watches(process, settings, &client, &queue, &generator);
+    let connections = Arc::new(Connections::default());
+    let published = Published {
+        queue: queue.clone(),
+        distribution: connections.distribution.clone(),
+        generator: generator.clone(),
+    };
+    let known = watches(process, settings, &client, published);
     if let Some(listener) = listeners.webhooks {
         let options = WebhookOptions {
             namespace: settings.namespace.to_string(),
@@ -120,7 +127,7 @@ pub async fn start_with(
             trust_domains: domains,
             check_node: settings.check_node,
         },
-        connections: Arc::new(Connections::default()),
+        connections,
         metrics: XdsMetrics::new(&process.metrics),
         replica: settings.pod.clone(),
         epoch: epoch(),
@@ -176,21 +183,28 @@ fn target(settings: &PilotSettings) -> Target {
     Target { authority, server_name, connect_timeout: CONNECT }
 }
 
+/// What a publication goes through.
+struct Published {
+    queue: Arc<PushQueue>,
+    distribution: Arc<Distribution>,
+    generator: Arc<Generator>,
+}
+
 /// Follows the cluster and publishes what it is.
 fn watches(
     process: &Process,
     settings: &PilotSettings,
     client: &Client,
-    queue: &Arc<PushQueue>,
-    generator: &Arc<Generator>,
+    published: Published,
 ) -> Arc<Known> {
     let table = kinds::table(settings.namespace.as_str(), &settings.suffixed("istio"));
     let all = table.iter().map(|watched| watched.kind);
     let known = Known::new(settings.cluster.clone(), &settings.domain, all);
     let ingest = Ingest {
         known: known.clone(),
-        queue: queue.clone(),
-        generator: generator.clone(),
+        queue: published.queue,
+        distribution: published.distribution,
+        generator: published.generator,
         quiet: settings.quiet,
         metrics: IngestMetrics::new(&process.metrics),
     };

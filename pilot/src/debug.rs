@@ -4,6 +4,7 @@
 //! They show the whole mesh, so that callers from elsewhere prove that they are of the control
 //! plane's namespace, or of one that is allowed, by a token for audience `istio-ca`.
 
+mod distribution;
 mod dump;
 mod registry;
 
@@ -40,13 +41,18 @@ pub struct Debug {
 
 type Page = fn(&Debug, &AdminRequest) -> Result<Value, AdminReply>;
 
-const PAGES: [(&str, &str, Page); 14] = [
+const PAGES: [(&str, &str, Page); 15] = [
     ("syncz", "what each proxy was sent and has acknowledged", Debug::syncz),
     ("adsz", "connected proxies and what they watch", Debug::adsz),
     ("connections", "connected proxies", Debug::connections),
     ("config_dump", "what a proxy should have: ?proxyID=<pod>.<namespace>", dump::config_dump),
     ("edsz", "the endpoints a proxy should have: ?proxyID=", dump::endpoints),
     ("ndsz", "the names a proxy should know: ?proxyID=", dump::names),
+    (
+        "config_distribution",
+        "who has acknowledged an object: ?resource=<kind>/<namespace>/<name>",
+        distribution::config_distribution,
+    ),
     ("registryz", "services", registry::services),
     ("endpointz", "endpoints of services", registry::endpoints),
     ("instancesz", "what connected proxies serve", registry::instances),

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::debounce::{Debounce, Quiet};
+use crate::distribution::Distribution;
 use crate::kube::watch::Report;
 use crate::metrics::IngestMetrics;
 use crate::world::MeshWorld;
@@ -112,6 +113,8 @@ pub struct Ingest {
     pub known: Arc<Known>,
     /// Where worlds are published.
     pub queue: Arc<PushQueue>,
+    /// What is noted of who has what.
+    pub distribution: Arc<Distribution>,
     /// What generates configuration.
     pub generator: Arc<Generator>,
     /// How long changes are collected.
@@ -148,15 +151,21 @@ impl Ingest {
             } else if !change.is_empty() {
                 debounce.changed(Instant::now());
                 changes = changes.merge(change);
+            } else if changes.is_empty() {
+                self.distribution.unchanged();
             }
         }
     }
 
     fn take(&self, report: Report, waiting: &mut BTreeSet<Kind>) -> ChangeSet {
         let (kind, standing) = match report {
-            Report::Event(kind, event) => {
+            Report::Event(kind, event, seen) => {
                 self.metrics.event(kind, &event);
-                return self.known.store.lock().apply(&self.known.cluster, event);
+                // Both under the store's lock, so that who reads the ledger first and then the
+                // store finds the reason why this version is set aside, not an older one.
+                let mut store = self.known.store.lock();
+                self.distribution.seen(&event, &seen);
+                return store.apply(&self.known.cluster, event);
             }
             Report::Listed(kind) => {
                 waiting.remove(&kind);
@@ -192,6 +201,7 @@ impl Ingest {
         let world: Arc<dyn World> =
             Arc::new(MeshWorld::new(snapshot.clone(), self.generator.clone(), on_demand));
         self.metrics.published(&snapshot, changes, began - since, began.elapsed());
+        self.distribution.publishing(snapshot.generation, &self.queue);
         self.queue.publish(&world, changes, since);
         let keys: BTreeSet<String> = changes.keys().take(5).map(ToString::to_string).collect();
         debug!(generation = snapshot.generation, ?keys, "published");

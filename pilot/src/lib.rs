@@ -8,6 +8,7 @@ pub mod app;
 pub mod ca_relay;
 pub mod debounce;
 pub mod debug;
+pub mod distribution;
 #[cfg(test)]
 mod fake_kube;
 pub mod ingest;

@@ -1,4 +1,5 @@
-//! `/debug/syncz` of the discovery server: how far each connected proxy is.
+//! Debug pages of the discovery server. `/debug/syncz`: how far each connected proxy is.
+//! `/debug/config_distribution`: how far one object is.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,54 @@ pub struct SyncStatus {
     /// Filter configuration: acknowledged.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub extensionconfig_acked: String,
+}
+
+/// How far one object is, as one replica of the control plane knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigDistribution {
+    /// The object: `<kind>/<namespace>/<name>`.
+    pub resource: String,
+    /// Whether the control plane has it.
+    pub state: ObjectState,
+    /// `metadata.resourceVersion` of what the control plane has.
+    pub resource_version: String,
+    /// `metadata.generation` of what the control plane has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Whether that is the version that was asked for, or a later one.
+    pub reached: bool,
+    /// Why it is not used; the last version that could be used stays in effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<String>,
+    /// Milliseconds from the control plane's watch to the last acknowledgement of the proxies that
+    /// were connected then, by its own clock; absent while one is missing.
+    pub distributed_in_ms: Option<u64>,
+    /// The connected proxies.
+    pub proxies: Vec<ProxyDistribution>,
+}
+
+/// Whether the control plane has an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectState {
+    /// It has never seen it, or has forgotten that it was deleted.
+    Unknown,
+    /// It has it.
+    Current,
+    /// It has seen it go.
+    Deleted,
+}
+
+/// A proxy that should have an object as the control plane has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyDistribution {
+    /// The proxy: `<pod>.<namespace>`.
+    pub proxy: String,
+    /// Whether it has acknowledged it.
+    pub acknowledged: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 /// How far a proxy is with one type of resource.

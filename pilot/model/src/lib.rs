@@ -9,6 +9,7 @@ pub mod change;
 pub mod cidrs;
 pub mod class;
 pub mod config;
+pub mod distribution;
 pub mod generate;
 pub mod impact;
 pub mod inject;

@@ -199,6 +199,18 @@ impl Ads {
         self.send.send(request).await.unwrap();
     }
 
+    async fn refuse(&self, response: &DeltaDiscoveryResponse, message: &str) {
+        let error =
+            mesh_api::envoy::rpc::Status { message: message.to_owned(), ..Default::default() };
+        let request = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: Some(error),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.send.send(request).await.unwrap();
+    }
+
     async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
         let next = tokio::time::timeout(PATIENCE, self.receive.message()).await;
         next.expect("an answer").map(|message| message.expect("a message"))
@@ -206,12 +218,21 @@ impl Ads {
 
     /// Acknowledges responses until one satisfies.
     async fn until(&mut self, is: impl Fn(&DeltaDiscoveryResponse) -> bool) {
+        let last = self.find(is).await;
+        self.acknowledge(&last).await;
+    }
+
+    /// Acknowledges responses before the first that satisfies.
+    async fn find(
+        &mut self,
+        is: impl Fn(&DeltaDiscoveryResponse) -> bool,
+    ) -> DeltaDiscoveryResponse {
         loop {
             let response = self.next().await.unwrap();
-            self.acknowledge(&response).await;
             if is(&response) {
-                return;
+                return response;
             }
+            self.acknowledge(&response).await;
         }
     }
 }
@@ -255,7 +276,8 @@ async fn a_proxy_gets_a_certificate_then_configuration_and_each_change() {
     assert_eq!(pilot.page("/debug/push_status")["proxies"], 2);
     assert!(pilot.page("/debug/list").as_array().unwrap().iter().all(|page| {
         let path = page["href"].as_str().unwrap();
-        pilot.page(&format!("{path}?proxyID=app-1.default")) != Value::Null
+        let query = "proxyID=app-1.default&resource=Service/default/reviews";
+        pilot.page(&format!("{path}?{query}")) != Value::Null
     }));
     let text = pilot.process.metrics.encode();
     for line in [
@@ -268,6 +290,70 @@ async fn a_proxy_gets_a_certificate_then_configuration_and_each_change() {
         "istiod_managed_clusters{cluster_type=\"local\"} 1",
     ] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_acknowledged_an_object_is_told() {
+    let pilot = Pilot::start(|_| {}).await;
+    let mut ads = pilot.discovery(&pilot.anonymous(), Some("app")).await.unwrap();
+    ads.ask("default", &TypeUrl::Cluster, &[]).await;
+    ads.until(|response| has(response, "outbound|9080||reviews.default.svc.cluster.local")).await;
+    let page = |of: &str| pilot.page(&format!("/debug/config_distribution?resource=service/{of}"));
+    let until = |of: &str, is: &dyn Fn(&Value) -> bool| {
+        eventually("the page says so", PATIENCE, || {
+            let page = page(of);
+            if is(&page) { Ok(page) } else { Err(page) }
+        })
+    };
+    // Who came later has it from the beginning.
+    let told = until("default/reviews", &|page| page["proxies"][0]["acknowledged"] == true);
+    assert_eq!(told["resource"], "Service/default/reviews");
+    assert!(told["distributed_in_ms"].is_u64(), "{told}");
+
+    let ratings = "outbound|9080||ratings.default.svc.cluster.local";
+    pilot.kube.put(&format!("{SERVICES}/ratings"), service("10.96.0.10"));
+    let response = ads.find(|response| has(response, ratings)).await;
+    let told = page("default/ratings");
+    assert_eq!((&told["state"], &told["reached"]), (&json!("current"), &json!(true)), "{told}");
+    assert_eq!(told["distributed_in_ms"], Value::Null);
+    let reason = told["proxies"][0]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("it has acknowledged generation"), "{told}");
+    ads.refuse(&response, "no such thing").await;
+    let refused = json!([{
+        "proxy": "app-1.default",
+        "acknowledged": false,
+        "reasons": ["it refused CDS: no such thing"],
+    }]);
+    until("default/ratings", &|page| page["proxies"] == refused);
+
+    pilot.kube.put(&format!("{SERVICES}/ratings"), service("10.96.0.11"));
+    let changed = |page: &Value| page["resource_version"] != told["resource_version"];
+    until("default/ratings", &changed);
+    pilot.kube.put(&format!("{SERVICES}/details"), service("10.96.0.12"));
+    let details = "outbound|9080||details.default.svc.cluster.local";
+    ads.until(|response| has(response, details)).await;
+    let told = until("default/ratings", &|page| page["proxies"][0]["acknowledged"] == true);
+    assert!(told["distributed_in_ms"].is_u64(), "{told}");
+    let version = told["resource_version"].as_str().unwrap();
+    assert_eq!(page(&format!("default/ratings&resource_version={version}"))["reached"], true);
+    assert_eq!(page("default/ratings&resource_version=99999")["reached"], false);
+    assert_eq!(page("default/nobody")["state"], "unknown");
+
+    pilot.kube.delete(&format!("{SERVICES}/ratings"));
+    ads.until(|response| response.removed_resources.iter().any(|name| name == ratings)).await;
+    until("default/ratings", &|page| {
+        page["state"] == "deleted" && page["proxies"][0]["acknowledged"] == true
+    });
+    for (query, words) in [
+        ("", "which object?"),
+        ("resource=service/a", "which object?"),
+        ("resource=pod/a/b", "is not followed; these are: Service, "),
+        ("resource=service/a/b&generation=x", "not a number"),
+    ] {
+        let path = format!("/debug/config_distribution?{query}");
+        let answer = tokio::task::block_in_place(|| get(pilot.http, &path)).unwrap();
+        assert!(answer.status == 400 && answer.body.contains(words), "{query}: {answer:?}");
     }
 }
 

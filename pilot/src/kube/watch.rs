@@ -9,12 +9,15 @@ use kube::Client;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Config, watcher};
 use mesh_rt::backoff::{self, Backoff};
+use pilot_model::distribution::Version;
 use pilot_model::key::{Kind, ResourceKey};
 use pilot_model::store::Event;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::kinds::Watched;
+use crate::distribution::Seen;
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
@@ -30,7 +33,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub enum Report {
     /// Something happened to an object of that kind.
-    Event(Kind, Event),
+    Event(Kind, Event, Seen),
     /// All objects of that kind have been told.
     Listed(Kind),
     /// The API does not serve that kind.
@@ -129,22 +132,29 @@ impl Follower {
             watcher::Event::Init => Ok(()),
             watcher::Event::InitApply(object) => {
                 self.listing.push(self.watched.key(&object));
-                self.told(applied(&self.watched, object)).await
+                self.applied(object).await
             }
             watcher::Event::InitDone => {
                 let keys = std::mem::take(&mut self.listing);
-                self.told(Event::Only(kind, keys)).await?;
+                self.told(Event::Only(kind, keys), None).await?;
                 self.send(Report::Listed(kind)).await
             }
-            watcher::Event::Apply(object) => self.told(applied(&self.watched, object)).await,
+            watcher::Event::Apply(object) => self.applied(object).await,
             watcher::Event::Delete(object) => {
-                self.told(Event::Deleted(self.watched.key(&object))).await
+                let version = version(&object);
+                self.told(Event::Deleted(self.watched.key(&object)), Some(version)).await
             }
         }
     }
 
-    async fn told(&self, event: Event) -> Result<(), Unheard> {
-        self.send(Report::Event(self.watched.kind, event)).await
+    async fn applied(&self, object: DynamicObject) -> Result<(), Unheard> {
+        let version = version(&object);
+        self.told(applied(&self.watched, object), Some(version)).await
+    }
+
+    async fn told(&self, event: Event, version: Option<Version>) -> Result<(), Unheard> {
+        let seen = Seen { version, at: Instant::now() };
+        self.send(Report::Event(self.watched.kind, event, seen)).await
     }
 
     async fn send(&self, report: Report) -> Result<(), Unheard> {
@@ -183,6 +193,12 @@ fn applied(watched: &Watched, object: DynamicObject) -> Event {
             Event::Unreadable(key, reason)
         }
     }
+}
+
+fn version(object: &DynamicObject) -> Version {
+    let meta = &object.metadata;
+    let resource = meta.resource_version.clone().unwrap_or_default();
+    Version { resource, generation: meta.generation }
 }
 
 fn is_absent(error: &watcher::Error) -> bool {

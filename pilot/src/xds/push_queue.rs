@@ -84,6 +84,12 @@ impl PushQueue {
         Some((Place { id, slot, queue: self.clone() }, world))
     }
 
+    /// Who is pushed what is published.
+    #[must_use]
+    pub fn clients(&self) -> Vec<u64> {
+        self.slots.lock().by_client.keys().copied().collect()
+    }
+
     /// The newest world.
     #[must_use]
     pub fn newest(&self) -> Option<Arc<dyn World>> {
@@ -96,6 +102,11 @@ impl Place {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Leaves the queue before the place is dropped: nothing more is published to it.
+    pub fn leave(&self) {
+        self.queue.slots.lock().by_client.remove(&self.id);
     }
 
     /// Waits for a push, and for its turn. Nothing is lost when the future is dropped.
@@ -115,7 +126,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.queue.slots.lock().by_client.remove(&self.id);
+        self.leave();
     }
 }
 

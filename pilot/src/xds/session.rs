@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::auth::{Authenticator, Caller};
-use super::push_queue::{Pending, PushQueue};
+use super::push_queue::{Pending, Place, PushQueue};
 use super::source::{ProxyNode, View, World};
 use super::status::{Connection, Connections};
 use super::subscription::{Client, Dialect, Outgoing, Verdict};
@@ -91,12 +91,12 @@ pub async fn run<W: Wire>(
         .join()
         .ok_or_else(|| Status::unavailable("the server has not read the cluster yet; try again"))?;
     let connection = context.connections.add(place.id(), peer, node.clone());
-    let _connected = Connected { context: context.clone(), id: place.id() };
+    let prefix = format!("{:x}.{}", context.epoch, place.id());
+    let connected = Connected { context: context.clone(), place };
     context.metrics.connected();
-    info!(node = %node.id, connection = place.id(), "connected");
+    info!(node = %node.id, connection = connected.place.id(), "connected");
     let on_demand = node.has_feature(ON_DEMAND_FEATURE) && !W::STATE_OF_THE_WORLD;
     let dialect = Dialect { on_demand, state_of_the_world: W::STATE_OF_THE_WORLD };
-    let prefix = format!("{:x}.{}", context.epoch, place.id());
     let mut session = Session::<W> {
         view: world.view(&node),
         client: Client::new(dialect, prefix),
@@ -116,7 +116,7 @@ pub async fn run<W: Wire>(
             () = context.drain.draining() => {
                 return Err(Status::unavailable("this replica is shutting down; reconnect"));
             }
-            (pending, permit) = place.next() => {
+            (pending, permit) = connected.place.next() => {
                 let began = Instant::now();
                 let outgoing = session.push(&pending);
                 drop(permit);
@@ -228,12 +228,14 @@ impl<W: Wire> Session<W> {
 
 struct Connected {
     context: Arc<Context>,
-    id: u64,
+    place: Place,
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.context.connections.remove(self.id);
+        // First, so that no generation is waited for whom nobody answers any more.
+        self.place.leave();
+        self.context.connections.remove(self.place.id());
         self.context.metrics.disconnected();
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::source::ProxyNode;
 use super::subscription::Progress;
+use crate::distribution::Distribution;
 
 /// Resources one proxy may report on; further ones are not kept.
 const MAX_REPORTS: usize = 1024;
@@ -18,6 +19,8 @@ const MAX_REPORTS: usize = 1024;
 /// All connected proxies.
 #[derive(Default)]
 pub struct Connections {
+    /// What is noted of who has what.
+    pub distribution: Arc<Distribution>,
     by_id: Mutex<BTreeMap<u64, Arc<Connection>>>,
 }
 
@@ -29,12 +32,15 @@ pub struct Connection {
     pub peer: String,
     /// The proxy.
     pub node: Arc<ProxyNode>,
+    distribution: Arc<Distribution>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     progress: Vec<(TypeUrl, Progress)>,
+    /// The generation that was last told to be acknowledged.
+    told: u64,
     reports: BTreeMap<(String, String), ResourceReport>,
 }
 
@@ -78,14 +84,16 @@ struct ReportStatus {
 impl Connections {
     /// Adds a proxy.
     pub fn add(&self, id: u64, peer: String, node: Arc<ProxyNode>) -> Arc<Connection> {
-        let connection = Arc::new(Connection { id, peer, node, state: Mutex::default() });
+        let (distribution, state) = (self.distribution.clone(), Mutex::default());
+        let connection = Arc::new(Connection { id, peer, node, distribution, state });
         self.by_id.lock().insert(id, connection.clone());
         connection
     }
 
-    /// Takes a proxy out.
+    /// Takes a proxy out, once it has left the queue of pushes.
     pub fn remove(&self, id: u64) {
         self.by_id.lock().remove(&id);
+        self.distribution.gone(id);
     }
 
     /// All of them, oldest first.
@@ -111,7 +119,16 @@ impl Connection {
 
     /// Notes how far the proxy is.
     pub fn note<'a>(&self, progress: impl Iterator<Item = (&'a TypeUrl, Progress)>) {
-        self.state.lock().progress = progress.map(|(ty, p)| (ty.clone(), p)).collect();
+        let progress: Vec<_> = progress.map(|(ty, p)| (ty.clone(), p)).collect();
+        let generation = oldest(&progress);
+        let mut state = self.state.lock();
+        state.progress = progress;
+        let news = generation > state.told;
+        state.told = generation.max(state.told);
+        drop(state);
+        if news {
+            self.distribution.acknowledged(self.id, generation);
+        }
     }
 
     /// Notes what the proxy reports; resources that are simply accepted are not kept.
@@ -130,8 +147,17 @@ impl Connection {
     /// The oldest generation that it has acknowledged of a type it watches.
     #[must_use]
     pub fn generation(&self) -> u64 {
+        oldest(&self.state.lock().progress)
+    }
+
+    /// Why it refused what it was sent last, by type.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<String> {
         let state = self.state.lock();
-        state.progress.iter().map(|(_, progress)| progress.acked_generation).min().unwrap_or(0)
+        let refused = state.progress.iter().filter_map(|(ty, progress)| {
+            progress.error.as_ref().map(|error| format!("it refused {}: {error}", ty.short()))
+        });
+        refused.collect()
     }
 
     /// As in `/debug/syncz`.
@@ -197,4 +223,9 @@ impl Connection {
             reports: state.reports.values().map(report).collect(),
         }
     }
+}
+
+/// The oldest generation acknowledged of any type; 0 when there is none.
+fn oldest(progress: &[(TypeUrl, Progress)]) -> u64 {
+    progress.iter().map(|(_, progress)| progress.acked_generation).min().unwrap_or(0)
 }
