@@ -72,6 +72,8 @@ mod tests {
         for line in [
             "meshctl ps -v 1 -o table",
             "meshctl x ps deployment/a.default",
+            "meshctl x wait --for=distribution virtualservice bookinfo.default",
+            "meshctl x wait --for delete vs/a --timeout 300s --threshold .99 -v -o json",
             "meshctl version --short=false --remote=false",
             "meshctl pc cluster a -o short",
             "meshctl pc log a --level http:debug,info",

@@ -15,6 +15,7 @@ pub mod proxy_status;
 pub mod uninstall;
 pub mod validate;
 pub mod version;
+pub mod wait;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{explain, proxy_status, version};
+use super::{explain, proxy_status, version, wait};
 use crate::error::Error;
 
 /// The commands.
@@ -13,6 +13,8 @@ pub enum Command {
     ProxyStatus(proxy_status::Args),
     /// Print the versions of meshctl, the control plane and the proxies.
     Version(version::Args),
+    /// Wait until every proxy has acknowledged an object, or that it is gone.
+    Wait(wait::Args),
     /// Say what a proxy would do with a request, and why.
     Explain(explain::Args),
 }
@@ -22,6 +24,7 @@ pub fn run(command: &Command) -> Result<(), Error> {
     match command {
         Command::ProxyStatus(args) => proxy_status::run(args),
         Command::Version(args) => version::run(args),
+        Command::Wait(args) => wait::run(args),
         Command::Explain(args) => explain::run(args),
     }
 }
