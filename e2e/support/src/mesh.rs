@@ -10,6 +10,9 @@ use crate::{Cluster, Kubectl, Output, eventually, settings};
 /// How long the slowest step may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long a change may take from pilot's watch to the last proxy's acknowledgement.
+pub const EFFECTIVE: Duration = Duration::from_secs(2);
+
 /// A pod outside the mesh that stays, to ask from.
 const OUTSIDER: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: outsider, labels: {app: \
     outsider}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - {name: outsider, \
@@ -66,6 +69,31 @@ impl Mesh {
             ["wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s", "-n"];
         let waited = self.kubectl.run(&[&wait[..], &[namespace]].concat());
         assert_eq!(waited.code, 0, "{waited:#?}\n{}", self.state());
+    }
+
+    /// Waits until every proxy has acknowledged an object, such as `virtualservice/reviews`, by
+    /// pilot's own clock within [`EFFECTIVE`]; how long that was.
+    #[track_caller]
+    pub fn effective(&self, object: &str) -> Duration {
+        self.distributed("distribution", object)
+    }
+
+    /// Waits until every proxy has acknowledged that an object is gone, as [`Self::effective`].
+    #[track_caller]
+    pub fn withdrawn(&self, object: &str) -> Duration {
+        self.distributed("delete", object)
+    }
+
+    #[track_caller]
+    fn distributed(&self, condition: &str, object: &str) -> Duration {
+        let wait = ["experimental", "wait", "--for", condition, object, "-o", "json"];
+        let waited = self.meshctl(&wait);
+        assert_eq!(waited.code, 0, "{object}: {waited:#?}\n{}", self.state());
+        let told: serde_json::Value = serde_json::from_str(&waited.stdout).expect("JSON");
+        let took = told["distributedInMs"].as_u64().map(Duration::from_millis);
+        let took = took.unwrap_or_else(|| panic!("{object}: no time in {told}"));
+        assert!(took <= EFFECTIVE, "{object} took {took:?}: {told}");
+        took
     }
 
     /// Runs `meshctl` as this cluster's administrator.
