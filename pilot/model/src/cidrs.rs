@@ -24,7 +24,9 @@ const BLOCK_V6: u8 = 120;
 /// part of it, and covers most services that are yet to come. Pods' addresses are covered by the
 /// ranges of their nodes; others are listed as they are.
 pub fn mesh_cidrs(snapshot: &Snapshot) -> Vec<IpNet> {
-    let vips = snapshot.services.values().flat_map(|service| &service.vips).copied();
+    // Addresses of ServiceEntries are anybody's.
+    let services = snapshot.services.values().flatten().filter(|service| !service.is_entry());
+    let vips = services.flat_map(|service| &service.vips).copied();
     let mut ranges = service_ranges(vips.filter(|ip| !ip.is_unspecified()));
     ranges.extend(snapshot.pod_cidrs.iter().map(IpNet::trunc));
     let ranges = IpNet::aggregate(&ranges);

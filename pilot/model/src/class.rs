@@ -11,7 +11,7 @@ use mesh_api::port::{PortNumber, Protocol};
 use mesh_api::selector::{Labels, is_subset};
 
 use crate::proxy::{Dialect, Proxy};
-use crate::registry::{Port, Resolution, Service, TargetPort, Workload};
+use crate::registry::{Port, Service, TargetPort, Workload};
 use crate::snapshot::Snapshot;
 
 /// What a workload accepts.
@@ -112,7 +112,7 @@ impl Facts<'_> {
     fn inbound(&self, snapshot: &Snapshot) -> Vec<Inbound> {
         let mut all: Vec<Inbound> = Vec::new();
         let mut services: Vec<&Arc<Service>> =
-            snapshot.services.values().filter(|service| self.is_behind(service)).collect();
+            snapshot.services.values().flatten().filter(|s| self.is_behind(s)).collect();
         services.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.host.cmp(&b.host)));
         for service in services {
             for port in &service.ports {
@@ -138,7 +138,7 @@ impl Facts<'_> {
     fn is_behind(&self, service: &Service) -> bool {
         service.namespace == self.namespace
             && !service.selector.is_empty()
-            && !matches!(service.resolution, Resolution::Alias(_))
+            && !service.is_alias()
             && is_subset(&service.selector, self.labels)
     }
 

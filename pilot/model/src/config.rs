@@ -17,6 +17,7 @@ mod pool;
 mod retry;
 mod route;
 mod rule;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tls;

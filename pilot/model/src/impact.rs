@@ -55,10 +55,10 @@ pub fn affects(change: &ChangeSet, class: &Class) -> TypesToPush {
 /// Indices into [`ALL`].
 fn of(kind: Kind, class: &Class) -> &'static [usize] {
     match kind {
-        Kind::Service => &[0, 1, 2, 3, 4, 5],
-        // Service accounts are in clusters; addresses of headless services are in listeners and
-        // names.
-        Kind::EndpointSlice | Kind::Pod => &[0, 1, 2, 5],
+        Kind::Service | Kind::ServiceEntry => &[0, 1, 2, 3, 4, 5],
+        // Service accounts and names that DNS resolves are in clusters; addresses of headless
+        // services are in listeners and names.
+        Kind::EndpointSlice | Kind::Pod | Kind::WorkloadEntry => &[0, 1, 2, 5],
         Kind::Node => &[1],
         // How long connections of bytes may last is said in listeners, what is hashed in routes.
         Kind::DestinationRule => &[0, 1, 2, 3, 4],

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use mesh_api::crd::{DestinationRule, Gateway, PeerAuthentication, VirtualService};
+use mesh_api::crd::{
+    DestinationRule, Gateway, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry,
+};
 use mesh_api::key::ClusterId;
 use mesh_api::mesh_config::{MeshConfig, effective};
 
 use crate::change::ChangeSet;
 use crate::key::{Kind, ResourceKey};
-use crate::registry::{Service, Workload, kube};
+use crate::registry::{Instance, Service, Workload, kube, service_entry, workload_entry};
 use crate::snapshot::{Snapshot, World};
 
 /// An object of a kind that configuration is made from.
@@ -31,6 +33,8 @@ pub enum Object {
     VirtualService(Box<VirtualService>),
     DestinationRule(Box<DestinationRule>),
     Gateway(Box<Gateway>),
+    ServiceEntry(Box<ServiceEntry>),
+    WorkloadEntry(Box<WorkloadEntry>),
     PeerAuthentication(Box<PeerAuthentication>),
     /// The YAML text under the key `mesh` of the mesh's ConfigMap.
     MeshConfig(String),
@@ -52,6 +56,8 @@ impl Object {
             Self::VirtualService(o) => of(Kind::VirtualService, &o.metadata),
             Self::DestinationRule(o) => of(Kind::DestinationRule, &o.metadata),
             Self::Gateway(o) => of(Kind::Gateway, &o.metadata),
+            Self::ServiceEntry(o) => of(Kind::ServiceEntry, &o.metadata),
+            Self::WorkloadEntry(o) => of(Kind::WorkloadEntry, &o.metadata),
             Self::PeerAuthentication(o) => of(Kind::PeerAuthentication, &o.metadata),
             Self::MeshConfig(_) => mesh_key(),
         }
@@ -91,6 +97,8 @@ pub(crate) enum Held {
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
     Gateway(Arc<Gateway>),
+    ServiceEntry(Arc<service_entry::Entry>),
+    WorkloadEntry(Arc<WorkloadEntry>, Instance),
     PeerAuthentication(Arc<PeerAuthentication>),
     Mesh(Arc<MeshConfig>),
 }
@@ -229,6 +237,18 @@ impl Store {
                 trim(&mut o.metadata);
                 o.status = None;
                 Held::Gateway(Arc::new(*o))
+            }
+            Object::ServiceEntry(mut o) => {
+                trim(&mut o.metadata);
+                o.status = None;
+                let entry = service_entry::entry(*o).map_err(|e| e.to_string())?;
+                Held::ServiceEntry(Arc::new(entry))
+            }
+            Object::WorkloadEntry(mut o) => {
+                trim(&mut o.metadata);
+                o.status = None;
+                let instance = workload_entry::instance(&o, cluster.as_str());
+                Held::WorkloadEntry(Arc::new(*o), instance.map_err(|e| e.to_string())?)
             }
             Object::PeerAuthentication(mut o) => {
                 trim(&mut o.metadata);

@@ -12,13 +12,15 @@ use crate::world::MeshWorld;
 /// Services by name.
 pub(super) fn services(debug: &Debug, _request: &AdminRequest) -> Result<Value, AdminReply> {
     let snapshot = debug.known.snapshot().ok_or_else(not_read_yet)?;
-    Ok(Value::from_iter(snapshot.services.values().map(|service| describe(service))))
+    Ok(Value::from_iter(snapshot.services.values().flatten().map(|service| describe(service))))
 }
 
 fn describe(service: &Service) -> Value {
     let (resolution, alias) = match &service.resolution {
         Resolution::Endpoints => ("ClientSideLB", None),
-        Resolution::Headless => ("Passthrough", None),
+        Resolution::Headless | Resolution::OriginalDestination => ("Passthrough", None),
+        Resolution::Dns => ("DNSLB", None),
+        Resolution::DnsRoundRobin => ("DNSRoundRobinLB", None),
         Resolution::Alias(of) => ("Alias", Some(of.as_str())),
     };
     let ports = service.ports.iter().map(|port| {
@@ -31,10 +33,14 @@ fn describe(service: &Service) -> Value {
     json!({
         "hostname": service.host.as_str(),
         "addresses": service.vips,
+        "networks": service.ranges,
+        "autoAllocatedAddress": service.allocated,
         "ports": Value::from_iter(ports),
         "resolution": resolution,
         "alias": alias,
+        "meshExternal": service.is_external,
         "attributes": {
+            "serviceRegistry": if service.is_entry() { "External" } else { "Kubernetes" },
             "name": service.name,
             "namespace": service.namespace,
             "labelSelectors": service.selector,
@@ -46,12 +52,17 @@ fn describe(service: &Service) -> Value {
 /// Endpoints by service.
 pub(super) fn endpoints(debug: &Debug, _request: &AdminRequest) -> Result<Value, AdminReply> {
     let snapshot = debug.known.snapshot().ok_or_else(not_read_yet)?;
-    let all = snapshot.endpoints.iter().map(|(host, endpoints)| {
+    let all = snapshot
+        .endpoints
+        .iter()
+        .flat_map(|(host, all)| all.values().map(move |endpoints| (host, endpoints)));
+    let all = all.map(|(host, endpoints)| {
         let endpoints = endpoints.iter().map(|endpoint| {
             let workload = endpoint.workload.as_deref();
             let locality = &endpoint.locality;
             json!({
-                "address": endpoint.address,
+                "address": endpoint.address.to_string(),
+                "weight": endpoint.weight,
                 "port": endpoint.port.get(),
                 "servicePortName": endpoint.port_name,
                 "locality": format!("{}/{}/{}", locality.region, locality.zone, locality.subzone),
@@ -94,6 +105,8 @@ pub(super) fn config(debug: &Debug, _request: &AdminRequest) -> Result<Value, Ad
     all.extend(snapshot.virtual_services.iter().map(|object| document(&**object)));
     all.extend(snapshot.destination_rules.iter().map(|object| document(&**object)));
     all.extend(snapshot.gateways.iter().map(|object| document(&**object)));
+    all.extend(snapshot.service_entries.iter().map(|object| document(&**object)));
+    all.extend(snapshot.workload_entries.iter().map(|object| document(&**object)));
     all.extend(snapshot.peer_authentications.iter().map(|object| document(&**object)));
     all.extend(debug.known.invalid().into_iter().map(|invalid| {
         json!({

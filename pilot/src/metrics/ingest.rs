@@ -127,7 +127,9 @@ impl IngestMetrics {
         self.virtual_services.set(count(snapshot.virtual_services.len()));
         let pods = snapshot.workloads.values();
         self.without_address.set(count(pods.filter(|pod| pod.addresses.is_empty()).count()));
-        let endpoints = snapshot.endpoints.values().flat_map(|all| all.iter());
+        let endpoints = snapshot.endpoints.values().flatten();
+        let endpoints = endpoints.filter(|(object, _)| object.kind == Kind::Service);
+        let endpoints = endpoints.flat_map(|(_, all)| all.iter());
         self.without_pod.set(count(endpoints.filter(|one| one.workload.is_none()).count()));
         self.debounced.observe(collected.as_secs_f64());
         self.built.observe(made.as_secs_f64());

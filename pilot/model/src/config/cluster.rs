@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::destination::{self, Destination};
 use super::document::{Notes, ads, config_path, set, socket, url};
-use super::endpoint::accepts_mutual;
+use super::endpoint::{self, Chosen, accepts_mutual};
 use super::pool::{self, HTTP_OPTIONS, frame, options};
 use super::{gateway, tls, unused};
 use crate::class::{Class, Inbound};
@@ -46,7 +46,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 pub(crate) fn names(snapshot: &Snapshot, class: &Class) -> Vec<ClusterName> {
     let mut names = Vec::new();
     for service in snapshot.visible(&class.namespace) {
-        if matches!(service.resolution, Resolution::Alias(_)) {
+        if service.is_alias() {
             continue;
         }
         let rule = destination::of(snapshot, class, service);
@@ -66,13 +66,13 @@ pub(crate) fn names(snapshot: &Snapshot, class: &Class) -> Vec<ClusterName> {
     names
 }
 
-/// Whether clusters of the service get endpoints from the mesh. Sidecars leave the choice of a
-/// headless service's endpoint to the application; a gateway has no application.
+/// Whether clusters of the service get endpoints from the mesh. Sidecars leave the choice of an
+/// endpoint to the application where the service has no address; a gateway has no application.
 pub(crate) fn has_endpoints(service: &Service, class: &Class) -> bool {
     match service.resolution {
         Resolution::Endpoints => true,
-        Resolution::Headless => class.is_router(),
-        Resolution::Alias(_) => false,
+        Resolution::Headless | Resolution::OriginalDestination => class.is_router(),
+        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::Alias(_) => false,
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn has_endpoints(service: &Service, class: &Class) -> bool {
 pub(crate) fn outbound(snapshot: &Snapshot, class: &Class, name: &ClusterName) -> Option<Inputs> {
     let ClusterName::Outbound { port, subset, host } = name else { return None };
     let service = snapshot.service(&class.namespace, host)?;
-    if matches!(service.resolution, Resolution::Alias(_)) {
+    if service.is_alias() {
         return None;
     }
     let port = service.port(*port)?;
@@ -140,6 +140,9 @@ impl Target<'_> {
             cluster["lb_policy"] = "LEAST_REQUEST".into();
             notes.refer(TypeUrl::Endpoint, &name);
             self.balance(&mut cluster, policy.load_balancer.as_ref(), &mut notes);
+        } else if self.service.is_resolved_by_clients() {
+            self.resolve(&mut cluster, &mut notes);
+            self.balance(&mut cluster, policy.load_balancer.as_ref(), &mut notes);
         } else {
             cluster["type"] = "ORIGINAL_DST".into();
             cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
@@ -151,6 +154,7 @@ impl Target<'_> {
         let options = options(self.port.protocol, self.is_http2, pool);
         set(&mut cluster, "typed_extension_protocol_options", options);
         self.secure(&mut cluster, policy.tls.as_ref(), &mut notes);
+        notes.diagnostics.extend(self.service.flaws.iter().cloned());
         for rule in self.rule.into_iter().flat_map(|rule| &rule.rules) {
             unused::destination_rule(rule, &mut notes);
         }
@@ -158,6 +162,35 @@ impl Target<'_> {
         cluster["metadata"] =
             self.metadata(matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual)));
         notes.finish(TypeUrl::Cluster, &name, cluster)
+    }
+
+    /// Endpoints by names that the proxy asks DNS for.
+    fn resolve(&self, cluster: &mut Value, notes: &mut Notes) {
+        let subset = self.name.subset();
+        let subset = subset.and_then(|name| self.rule?.subset(name.as_str()));
+        let chosen = Chosen {
+            service: self.service,
+            port: self.port,
+            labels: subset.map(|subset| &subset.labels),
+        };
+        let mut assignment =
+            endpoint::assignment(self.snapshot, &self.name.to_string(), chosen, notes);
+        cluster["type"] = "STRICT_DNS".into();
+        cluster["lb_policy"] = "LEAST_REQUEST".into();
+        if self.service.resolution == Resolution::DnsRoundRobin {
+            let first = assignment["endpoints"].get_mut(0).map(Value::take);
+            // It has exactly one endpoint, or is none of its kind.
+            cluster["type"] = if first.is_some() { "LOGICAL_DNS" } else { "STATIC" }.into();
+            if let Some(mut first) = first {
+                let one = first["lb_endpoints"].get_mut(0).map(Value::take);
+                first["lb_endpoints"] = one.into_iter().collect();
+                assignment["endpoints"] = json!([first]);
+            }
+        }
+        cluster["load_assignment"] = assignment;
+        cluster["dns_refresh_rate"] = self.snapshot.mesh.dns_refresh_rate.to_string().into();
+        cluster["respect_dns_ttl"] = true.into();
+        cluster["dns_lookup_family"] = "V4_PREFERRED".into();
     }
 
     fn metadata(&self, is_foreign: bool) -> Value {
@@ -171,6 +204,10 @@ impl Target<'_> {
         if is_foreign {
             // Servers that are not of the mesh do not know its protocols.
             istio["alpn_override"] = "false".into();
+        }
+        if self.service.is_external {
+            istio["external"] = true.into();
+            istio["disable_mx"] = true.into();
         }
         if let Some(subset) = self.name.subset() {
             istio["subset"] = subset.as_str().into();
@@ -197,6 +234,7 @@ impl Target<'_> {
                 cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
                 if let Some(fields) = cluster.as_object_mut() {
                     fields.remove("eds_cluster_config");
+                    fields.remove("load_assignment");
                 }
                 notes.references.clear();
             }
@@ -210,7 +248,7 @@ impl Target<'_> {
     fn secure(&self, cluster: &mut Value, tls: Option<&ClientTlsSettings>, notes: &mut Notes) {
         let mode = tls.map(|tls| tls.mode.unwrap_or_default());
         match mode {
-            None if !self.snapshot.mesh.enable_auto_mtls => {}
+            None if !self.snapshot.mesh.enable_auto_mtls || self.service.is_external => {}
             // Addresses that the application chose have no metadata that could decide, so all
             // pods decide together.
             None if cluster["type"] == "ORIGINAL_DST" => {
@@ -248,7 +286,12 @@ impl Target<'_> {
     /// letting them go on in clear.
     fn originate(&self, cluster: &mut Value, tls: &ClientTlsSettings, notes: &mut Notes) {
         let alpn: &[&str] = if self.is_http2 { &["h2"] } else { &[] };
-        match tls::originated(tls, self.service.host.as_str(), alpn) {
+        let own = &self.service.subject_alt_names;
+        let mut tls = tls.clone();
+        if tls.subject_alt_names.is_empty() {
+            tls.subject_alt_names.clone_from(own);
+        }
+        match tls::originated(&tls, &self.service.host, alpn) {
             Ok(socket) => cluster["transport_socket"] = socket,
             Err((field, reason)) => {
                 if let Some(rule) = self.rule {
@@ -262,6 +305,7 @@ impl Target<'_> {
                     for field in ["eds_cluster_config", "ring_hash_lb_config", "maglev_lb_config"] {
                         fields.remove(field);
                     }
+                    fields.remove("load_assignment");
                     fields.remove("least_request_lb_config");
                 }
                 notes.references.clear();
@@ -271,7 +315,7 @@ impl Target<'_> {
 
     /// Whether there are endpoints of the port, and all of them end mutual TLS.
     fn all_accept_mutual(&self) -> bool {
-        let endpoints = self.snapshot.endpoints_of(&self.service.host).iter();
+        let endpoints = self.snapshot.endpoints_of(self.service).iter();
         let mut own = endpoints.filter(|endpoint| endpoint.port_name == self.port.name).peekable();
         own.peek().is_some() && own.all(|endpoint| accepts_mutual(self.snapshot, endpoint))
     }
@@ -296,12 +340,13 @@ impl Target<'_> {
         }
     }
 
-    /// The identities of the service's pods, under every name of the trust domain.
+    /// The identities of the service's workloads, under every name of the trust domain.
     fn identities(&self) -> Vec<String> {
         let mesh = &self.snapshot.mesh;
-        let mut all = BTreeSet::new();
-        for endpoint in self.snapshot.endpoints_of(&self.service.host) {
-            let Some(workload) = &endpoint.workload else { continue };
+        let mut all: BTreeSet<String> = self.service.subject_alt_names.iter().cloned().collect();
+        let workloads = self.snapshot.endpoints_of(self.service).iter();
+        let workloads = workloads.filter_map(|endpoint| endpoint.workload.as_ref());
+        for workload in workloads.filter(|workload| !workload.service_account.is_empty()) {
             for domain in std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases) {
                 let (place, account) = (&workload.namespace, &workload.service_account);
                 all.insert(format!("spiffe://{domain}/ns/{place}/sa/{account}"));

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use mesh_api::labels;
 use mesh_api::name::ClusterName;
-use mesh_api::selector::is_subset;
+use mesh_api::selector::{Labels, is_subset};
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, socket};
 use super::{cluster, destination};
 use crate::class::{Class, Mtls, mtls};
-use crate::registry::{Endpoint, Locality, Workload};
+use crate::key::{Kind, ResourceKey};
+use crate::registry::{Address, Endpoint, Locality, Port, Service, Workload};
 use crate::resource::Inputs;
 use crate::snapshot::Snapshot;
 
@@ -34,26 +35,61 @@ pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &ClusterName) -> Opt
         (None, _) => None,
         (Some(subset), rule) => Some(rule?.subset(subset.as_str())?.labels.clone()),
     };
-    let mut places: BTreeMap<&Locality, Vec<Value>> = BTreeMap::new();
-    for endpoint in snapshot.endpoints_of(host) {
-        let workload = endpoint.workload.as_deref();
-        let has = |labels| workload.is_some_and(|pod: &Workload| is_subset(labels, &pod.labels));
-        let chosen = labels.as_ref().is_none_or(|labels| labels.is_empty() || has(labels));
-        if endpoint.port_name == service_port.name && chosen {
-            places.entry(&endpoint.locality).or_default().push(document(snapshot, endpoint));
+    let mut notes = Notes::default();
+    let chosen = Chosen { service, port: service_port, labels: labels.as_ref() };
+    let name = name.to_string();
+    let document = assignment(snapshot, &name, chosen, &mut notes);
+    Some(notes.finish(TypeUrl::Endpoint, &name, document))
+}
+
+/// Which endpoints of a service are meant: those of a port, and of the workloads with these labels.
+#[derive(Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) port: &'a Port,
+    pub(crate) labels: Option<&'a Labels>,
+}
+
+impl<'a> Chosen<'a> {
+    pub(crate) fn endpoints(self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Endpoint> {
+        let fits = move |endpoint: &&Endpoint| {
+            let workload = endpoint.workload.as_deref();
+            let has = |labels| workload.is_some_and(|w: &Workload| is_subset(labels, &w.labels));
+            endpoint.port_name == self.port.name
+                && self.labels.is_none_or(|labels| labels.is_empty() || has(labels))
+        };
+        snapshot.endpoints_of(self.service).iter().filter(fits)
+    }
+}
+
+/// The endpoints of a cluster of that name, grouped by locality.
+pub(crate) fn assignment(
+    snapshot: &Snapshot,
+    name: &str,
+    chosen: Chosen<'_>,
+    notes: &mut Notes,
+) -> Value {
+    let mut places: BTreeMap<&Locality, (u32, Vec<Value>)> = BTreeMap::new();
+    for endpoint in chosen.endpoints(snapshot) {
+        let (weight, all) = places.entry(&endpoint.locality).or_default();
+        *weight = weight.saturating_add(endpoint.weight);
+        all.push(document(snapshot, endpoint));
+        if let Some(workload) = endpoint.workload.as_deref().filter(|w| !w.network.is_empty()) {
+            let key = ResourceKey::new(Kind::WorkloadEntry, &workload.namespace, &workload.pod);
+            let reason = "has no effect: workloads are reached at their own addresses, not \
+                          through gateways";
+            notes.complain(&key, "spec.network", reason.to_owned());
         }
     }
-    let groups = places.into_iter().map(|(locality, endpoints)| {
+    let groups = places.into_iter().map(|(locality, (weight, endpoints))| {
         let Locality { region, zone, subzone } = locality;
         json!({
             "locality": { "region": region, "zone": zone, "sub_zone": subzone },
-            "load_balancing_weight": endpoints.len(),
+            "load_balancing_weight": weight,
             "lb_endpoints": endpoints,
         })
     });
-    let name = name.to_string();
-    let document = json!({ "cluster_name": name, "endpoints": groups.collect::<Vec<_>>() });
-    Some(Notes::default().finish(TypeUrl::Endpoint, &name, document))
+    json!({ "cluster_name": name, "endpoints": groups.collect::<Vec<_>>() })
 }
 
 fn document(snapshot: &Snapshot, endpoint: &Endpoint) -> Value {
@@ -65,10 +101,14 @@ fn document(snapshot: &Snapshot, endpoint: &Endpoint) -> Value {
             metadata["envoy.transport_socket_match"] = json!({ "tlsMode": mode });
         }
     }
+    let address = match &endpoint.address {
+        Address::Unix(path) => json!({ "pipe": { "path": path } }),
+        host => socket(host, endpoint.port.get()),
+    };
     json!({
-        "endpoint": { "address": socket(endpoint.address, endpoint.port.get()) },
+        "endpoint": { "address": address },
         "metadata": { "filter_metadata": metadata },
-        "load_balancing_weight": 1,
+        "load_balancing_weight": endpoint.weight,
     })
 }
 

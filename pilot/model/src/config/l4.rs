@@ -150,6 +150,15 @@ impl Reached<'_> {
                 let mut names: Vec<String> =
                     matching.sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
                 names.retain(|name| taken.insert((place.clone(), name.clone())));
+                names.retain(|name| {
+                    let is_readable = is_server_name(name);
+                    if !is_readable {
+                        let reason = format!("{name:?}: a wildcard stands for whole parts only");
+                        let field = format!("{}.{field}.sniHosts", rule.path);
+                        notes.complain(key, &field, reason);
+                    }
+                    is_readable
+                });
                 if names.is_empty() {
                     continue;
                 }
@@ -207,6 +216,11 @@ impl Chains {
             self.conditional.push(json!({ "filter_chain_match": condition, "filters": [filter] }));
         }
     }
+}
+
+/// Whether listeners can tell connections by that name: `*-web.example.com` they cannot.
+pub(crate) fn is_server_name(name: &str) -> bool {
+    name == "*" || !name.starts_with('*') || name.starts_with("*.")
 }
 
 impl Rule<'_> {

@@ -1,6 +1,7 @@
 //! The name table: what a proxy's DNS server answers for services.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh_api::name::Hostname;
 use mesh_api::type_url::TypeUrl;
@@ -22,7 +23,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
     }
     let mut table = BTreeMap::new();
     for service in snapshot.visible(&class.namespace) {
-        table.extend(entries(snapshot, service));
+        table.extend(entries(snapshot, class, service));
     }
     vec![document(ALL, &table)]
 }
@@ -30,18 +31,25 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 /// The entries of one service, by its name.
 pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &str) -> Option<Inputs> {
     let host = Hostname::parse(name).ok()?;
-    let table = match snapshot.service(&class.namespace, &host) {
-        Some(service) => entries(snapshot, service),
-        None => of_pod(snapshot, class, &host)?,
-    };
-    (!table.is_empty()).then(|| document(host.as_str(), &table))
+    if let Some(service) = snapshot.service(&class.namespace, &host) {
+        let table = entries(snapshot, class, service);
+        return (!table.is_empty()).then(|| document(host.as_str(), &table));
+    }
+    if let Some(table) = of_pod(snapshot, class, &host).filter(|table| !table.is_empty()) {
+        return Some(document(host.as_str(), &table));
+    }
+    let covers = |service: &&Arc<Service>| service.host.is_wildcard() && service.host.covers(&host);
+    let covering = snapshot.visible(&class.namespace).filter(covers);
+    let service = covering.min_by(|a, b| a.host.cmp_specificity(&b.host))?;
+    let table = entries(snapshot, class, service);
+    (!table.is_empty()).then(|| document(service.host.as_str(), &table))
 }
 
 /// The entry of one pod of a headless service.
 fn of_pod(snapshot: &Snapshot, class: &Class, host: &Hostname) -> Option<BTreeMap<String, Value>> {
     let (_pod, service) = host.as_str().split_once('.')?;
     let service = snapshot.service(&class.namespace, &Hostname::parse(service).ok()?)?;
-    let mut table = entries(snapshot, service);
+    let mut table = entries(snapshot, class, service);
     table.retain(|name, _| name == host.as_str());
     Some(table)
 }
@@ -50,16 +58,17 @@ fn document(name: &str, table: &BTreeMap<String, Value>) -> Inputs {
     Notes::default().finish(TypeUrl::NameTable, name, json!({ "table": table }))
 }
 
-fn entries(snapshot: &Snapshot, service: &Service) -> BTreeMap<String, Value> {
+fn entries(snapshot: &Snapshot, class: &Class, service: &Service) -> BTreeMap<String, Value> {
     let Service { host, name, namespace, .. } = service;
-    let info = |ips: Vec<String>| json!({ "ips": ips, "registry": "Kubernetes", "shortname": name, "namespace": namespace });
+    let registry = if service.is_entry() { "External" } else { "Kubernetes" };
+    let info = |ips: Vec<String>| json!({ "ips": ips, "registry": registry, "shortname": name, "namespace": namespace });
     let mut table = BTreeMap::new();
     let mut ips: Vec<String> = match service.resolution {
-        Resolution::Endpoints => service.vips.iter().map(ToString::to_string).collect(),
         Resolution::Alias(_) => return table,
         Resolution::Headless => {
             let mut of_pods: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-            for endpoint in snapshot.endpoints_of(host) {
+            let endpoints = snapshot.endpoints_of(service);
+            for endpoint in endpoints {
                 let Some(pod) = endpoint.hostname.as_deref() else { continue };
                 of_pods.entry(pod).or_default().push(endpoint.address.to_string());
             }
@@ -67,8 +76,10 @@ fn entries(snapshot: &Snapshot, service: &Service) -> BTreeMap<String, Value> {
                 ips.dedup();
                 table.insert(format!("{pod}.{host}"), info(ips));
             }
-            snapshot.endpoints_of(host).iter().map(|e| e.address.to_string()).collect()
+            let ips = endpoints.iter().filter_map(|endpoint| endpoint.address.ip());
+            ips.map(|ip| ip.to_string()).collect()
         }
+        _ => service.addresses(class.dns_capture).map(|ip| ip.to_string()).collect(),
     };
     ips.dedup();
     if !ips.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_api::mesh_config::MeshConfig;
 use mesh_api::name::{FixedCluster, RouteName};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::document::{Notes, ads, socket};
 use super::http::{Side, log_refusals, manager, tcp_proxy, unknown_cluster};
 use super::l4::{Chains, Reached};
-use super::{inspect, unused};
+use super::{inspect, shared, unused};
 use crate::class::Class;
 use crate::registry::{Port, Resolution, Service};
 use crate::resource::Inputs;
@@ -29,33 +30,29 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
         listeners.entry(inputs.name.to_string()).or_insert(inputs);
     };
     add(virtual_outbound(snapshot));
-    for (number, services) in &snapshot.by_port {
+    for number in snapshot.by_port.keys() {
+        let services = snapshot.at_port(&class.namespace, *number);
+        let services: Vec<&Arc<Service>> = services.filter(|service| !service.is_alias()).collect();
+        shared::listener(snapshot, class, *number, &services).into_iter().for_each(&mut add);
         for service in services {
-            if !snapshot.sees(&class.namespace, service) {
-                continue;
-            }
             let Some(port) = service.port(*number) else { continue };
-            for inputs in of_port(snapshot, class, service, port) {
-                add(inputs);
-            }
+            of_port(snapshot, class, service, port).into_iter().for_each(&mut add);
         }
     }
     listeners.into_values().collect()
 }
 
+/// Listeners of the service's own addresses.
 fn of_port(snapshot: &Snapshot, class: &Class, service: &Service, port: &Port) -> Vec<Inputs> {
-    if matches!(service.resolution, Resolution::Alias(_)) {
-        return Vec::new();
-    }
     if port.protocol.is_http() {
-        return vec![http(snapshot, class, port.number)];
+        return Vec::new();
     }
     let addresses: Vec<IpAddr> = match service.resolution {
         Resolution::Headless => {
-            let endpoints = snapshot.endpoints_of(&service.host).iter();
-            endpoints.filter(|e| e.port_name == port.name).map(|e| e.address).collect()
+            let endpoints = snapshot.endpoints_of(service).iter();
+            endpoints.filter(|e| e.port_name == port.name).filter_map(|e| e.address.ip()).collect()
         }
-        _ => service.vips.clone(),
+        _ => service.addresses(class.dns_capture).collect(),
     };
     let listener = |ip: &IpAddr| bytes(snapshot, class, (service, port), *ip);
     addresses.iter().map(listener).collect()
@@ -88,7 +85,7 @@ fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
     notes.finish(TypeUrl::Listener, "virtualOutbound", document)
 }
 
-fn frame(mesh: &MeshConfig, name: &str, address: &str, port: PortNumber) -> Value {
+pub(crate) fn frame(mesh: &MeshConfig, name: &str, address: &str, port: PortNumber) -> Value {
     let mut document = json!({
         "name": name,
         "address": socket(address, port.get()),
@@ -100,26 +97,7 @@ fn frame(mesh: &MeshConfig, name: &str, address: &str, port: PortNumber) -> Valu
     document
 }
 
-/// The listener of all HTTP services of a port. What is not plaintext HTTP passes through it.
-fn http(snapshot: &Snapshot, class: &Class, port: PortNumber) -> Inputs {
-    let mut notes = Notes::default();
-    let name = format!("0.0.0.0_{port}");
-    let unknown = unknown_cluster(snapshot);
-    notes.refer(TypeUrl::Cluster, unknown);
-    let route = RouteName::Port(port).to_string();
-    let mut document = frame(&snapshot.mesh, &name, "0.0.0.0", port);
-    document["listener_filters"] = json!(inspect::everywhere());
-    document["listener_filters_timeout"] =
-        snapshot.mesh.protocol_detection_timeout.to_string().into();
-    document["filter_chains"] = json!([http_chain(snapshot, class, &name, &route, &mut notes)]);
-    document["default_filter_chain"] = json!({
-        "name": "PassthroughFilterChain",
-        "filters": [tcp_proxy(snapshot, unknown, unknown)],
-    });
-    notes.finish(TypeUrl::Listener, &name, document)
-}
-
-fn http_chain(
+pub(crate) fn http_chain(
     snapshot: &Snapshot,
     class: &Class,
     listener: &str,

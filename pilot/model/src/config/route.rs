@@ -62,11 +62,11 @@ pub(crate) fn all_hosts(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 fn tables(snapshot: &Snapshot, class: &Class) -> BTreeSet<RouteName> {
     let mut names: BTreeSet<RouteName> = BTreeSet::new();
     for service in snapshot.visible(&class.namespace) {
-        if matches!(service.resolution, Resolution::Alias(_)) {
+        if service.is_alias() {
             continue;
         }
         for port in &service.ports {
-            if port.protocol.is_http() {
+            if shares_routes(class, service, port) {
                 names.insert(RouteName::Port(port.number));
             } else if port.protocol.is_unsupported() {
                 let host = service.host.clone();
@@ -134,12 +134,11 @@ fn hosts(snapshot: &Snapshot, class: &Class, name: &RouteName) -> Vec<Host> {
     };
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut all: Vec<Host> = Vec::new();
-    let of_port = snapshot.by_port.get(&port).map(Vec::as_slice).unwrap_or_default();
-    for service in of_port {
+    for service in snapshot.at_port(&class.namespace, port) {
         let wanted = only.is_none_or(|host| *host == service.host);
         let Some(service_port) = service.port(port) else { continue };
-        let http = service_port.protocol.is_http() || only.is_some();
-        if wanted && http && snapshot.sees(&class.namespace, service) {
+        let http = shares_routes(class, service, service_port) || only.is_some();
+        if wanted && http {
             all.extend(of_service(snapshot, class, (service, service_port), &mut taken));
         }
     }
@@ -150,6 +149,14 @@ fn hosts(snapshot: &Snapshot, class: &Class, name: &RouteName) -> Vec<Host> {
     all
 }
 
+/// Whether requests to a port of a service are routed together with those to all others of that
+/// number, rather than by a listener of its own.
+pub(crate) fn shares_routes(class: &Class, service: &Service, port: &Port) -> bool {
+    let alone =
+        || service.ranges.is_empty() && service.addresses(class.dns_capture).next().is_none();
+    port.protocol.is_http() || (port.protocol.is_unsupported() && service.is_entry() && alone())
+}
+
 fn of_service(
     snapshot: &Snapshot,
     class: &Class,
@@ -157,7 +164,7 @@ fn of_service(
     taken: &mut BTreeSet<String>,
 ) -> Option<Host> {
     let (service, port) = of;
-    if matches!(service.resolution, Resolution::Alias(_)) {
+    if service.is_alias() {
         return None;
     }
     let mut notes = Notes::default();
@@ -256,20 +263,21 @@ fn domains(snapshot: &Snapshot, class: &Class, service: &Service) -> Vec<String>
     );
     let mut all: Vec<String> = Vec::new();
     for named in std::iter::once(service).chain(aliases.map(|alias| &**alias)) {
-        let Service { host, name, namespace, .. } = named;
-        let mut names = vec![host.as_str().to_owned()];
-        if *namespace == class.namespace {
-            names.push(name.clone());
+        let mut names = vec![named.host.as_str().to_owned()];
+        if let Some((name, namespace)) = named.host.kubernetes_service(&snapshot.domain) {
+            if *namespace == *class.namespace {
+                names.push(name.to_owned());
+            }
+            names.push(format!("{name}.{namespace}.svc"));
+            names.push(format!("{name}.{namespace}"));
         }
-        names.push(format!("{name}.{namespace}.svc"));
-        names.push(format!("{name}.{namespace}"));
         if service.resolution == Resolution::Headless {
             let pods: Vec<String> = names.iter().map(|name| format!("*.{name}")).collect();
             names.extend(pods);
         }
         all.extend(names);
     }
-    all.extend(service.vips.iter().map(|ip| match ip {
+    all.extend(service.addresses(class.dns_capture).map(|ip| match ip {
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
     }));

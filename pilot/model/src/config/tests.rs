@@ -1,6 +1,7 @@
 //! A small Bookinfo as proxies see it, in both dialects.
 
 mod edge;
+mod external;
 mod traffic;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::serde::de::DeserializeOwned;
 use mesh_api::key::ClusterId;
 use mesh_api::lateen::ON_DEMAND_FEATURE;
+use mesh_api::name::Hostname;
 use mesh_api::node::NodeId;
 use mesh_api::node_metadata::NodeMetadata;
 use mesh_api::type_url::TypeUrl;

@@ -2,9 +2,10 @@
 
 use mesh_api::crd::destination_rule::{ClientTlsMode, ClientTlsSettings};
 use mesh_api::mesh_config::MeshConfig;
+use mesh_api::name::Hostname;
 use serde_json::{Value, json};
 
-use super::document::url;
+use super::document::{set, url};
 
 const TLS: &str = "envoy.transport_sockets.tls";
 const CONTEXTS: &str = "envoy.extensions.transport_sockets.tls.v3";
@@ -77,13 +78,14 @@ pub(crate) fn upstream(sans: &[String], sni: &str, alpn: &[&str]) -> Value {
 }
 
 /// The client's side towards a server with a TLS of its own (modes SIMPLE and MUTUAL). Without a
-/// name in the rule, the server must prove to be `host`.
+/// name in the rule, the server must prove to be `host`, or what a request names where that stands
+/// for several.
 ///
 /// # Errors
 /// The field that is refused, and why.
 pub(crate) fn originated(
     tls: &ClientTlsSettings,
-    host: &str,
+    host: &Hostname,
     alpn: &[&str],
 ) -> Result<Value, (&'static str, &'static str)> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -93,13 +95,16 @@ pub(crate) fn originated(
     if given(&tls.ca_crl).is_some() {
         return Err(("caCrl", "is refused: no revocation list is consulted"));
     }
-    let sni = given(&tls.sni).unwrap_or_else(|| host.to_owned());
+    let own = (!host.is_wildcard()).then(|| host.as_str().to_owned());
+    let sni = given(&tls.sni).or(own);
     let mut validation = json!({});
     let mut names = tls.subject_alt_names.clone();
+    let mut by_request = false;
     if tls.insecure_skip_verify == Some(true) {
         validation["trust_chain_verification"] = "ACCEPT_UNTRUSTED".into();
     } else if names.is_empty() {
-        names.push(sni.clone());
+        by_request = sni.is_none();
+        names.extend(sni.clone());
     }
     if !names.is_empty() {
         validation["match_typed_subject_alt_names"] =
@@ -128,7 +133,15 @@ pub(crate) fn originated(
         let own = secret(&format!("file-cert:{certificate}~{key}"));
         common["tls_certificate_sds_secret_configs"] = json!([own]);
     }
-    Ok(socket("UpstreamTlsContext", json!({ "common_tls_context": common, "sni": sni })))
+    let mut fields = json!({ "common_tls_context": common });
+    set(&mut fields, "sni", json!(sni));
+    if sni.is_none() {
+        fields["auto_host_sni"] = true.into();
+    }
+    if by_request {
+        fields["auto_sni_san_validation"] = true.into();
+    }
+    Ok(socket("UpstreamTlsContext", fields))
 }
 
 /// A name that a peer's certificate must have.

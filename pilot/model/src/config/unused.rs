@@ -15,14 +15,14 @@ use crate::store::mesh_key;
 
 /// Settings of the mesh by name, and what happens instead where they are not as they are by
 /// default.
-const MESH: [(&str, &str); 22] = [
+const MESH: [(&str, &str); 21] = [
     ("extensionProviders", "has no effect: nothing refers to providers"),
     ("localityLbSetting", "has no effect: endpoints of all localities are used alike"),
     ("zoneAwareLbSetting", "has no effect: endpoints of all zones are used alike"),
     ("defaultInboundHttpRetryPolicy", "has no effect: requests are not retried on arrival"),
     ("serviceSettings", "has no effect: services are those of their own cluster"),
     ("serviceScopeConfigs", "has no effect: services are those of their own cluster"),
-    ("serviceEntryVisibility", "has no effect: there are no services beside the cluster's"),
+    ("serviceEntryVisibility", "has no effect: exportTo says who sees an entry"),
     ("discoverySelectors", "has no effect: every namespace is watched"),
     ("meshMTLS", "has no effect: mutual TLS is of version 1.2 or 1.3 with AEAD cipher suites"),
     ("tlsDefaults", "has no effect: gateways say in each server which TLS they take"),
@@ -32,7 +32,6 @@ const MESH: [(&str, &str); 22] = [
     ("configSources", "has no effect: objects are read from the Kubernetes API"),
     ("hboneIdleTimeout", "has no effect: connections between proxies are not tunnelled"),
     ("proxyHttpPort", "has no effect: no port takes requests to a forward proxy"),
-    ("dnsRefreshRate", "has no effect: no endpoint is found by name"),
     ("inboundClusterStatName", "has no effect: clusters have their own names in statistics"),
     ("outboundClusterStatName", "has no effect: clusters have their own names in statistics"),
     ("enableEnvoyAccessLogService", "has no effect: access logs are written to a file"),
@@ -215,7 +214,6 @@ mod tests {
             "outboundTrafficPolicy": { "mode": "ALLOW_ANY_DYNAMIC_DNS" },
             "defaultConfig": { "tracing": { "sampling": 10.0 } },
             "meshMTLS": { "minProtocolVersion": "TLSV1_3" },
-            "dnsRefreshRate": "7s",
             "discoverySelectors": [{ "matchLabels": { "a": "b" } }],
             "nonsense": 1,
         })]);
@@ -224,7 +222,6 @@ mod tests {
         let expected = [
             "discoverySelectors",
             "meshMTLS",
-            "dnsRefreshRate",
             "defaultConfig.tracing",
             "outboundTrafficPolicy.mode",
             "nonsense",

@@ -7,27 +7,13 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use mesh_api::annotations::NETWORKING_EXPORT_TO as EXPORT_TO;
 use mesh_api::labels;
 use mesh_api::name::{Hostname, Namespace};
 use mesh_api::port::{PortNumber, Protocol, Transport};
 
-use super::{Locality, Port, Resolution, Service, TargetPort, Workload};
-
-/// Why an object cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct Misfit {
-    /// Path of the field within the object.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-fn misfit(field: &'static str, reason: impl std::fmt::Display) -> Misfit {
-    Misfit { field, reason: reason.to_string() }
-}
-
-use mesh_api::annotations::NETWORKING_EXPORT_TO as EXPORT_TO;
+use super::{Locality, Misfit, Port, Resolution, Service, TargetPort, Workload};
+use crate::key::{Kind, ResourceKey};
 
 /// An endpoint slice: which addresses serve which ports of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +55,15 @@ pub fn service(object: &core::Service, domain: &str) -> Result<Service, Misfit> 
     let meta = &object.metadata;
     let name = meta.name.clone().unwrap_or_default();
     let namespace = meta.namespace.clone().unwrap_or_default();
-    let place = Namespace::parse(&namespace).map_err(|e| misfit("metadata.namespace", e))?;
-    let host = Hostname::service(&name, &place, domain).map_err(|e| misfit("metadata.name", e))?;
+    let place = Namespace::parse(&namespace).map_err(|e| Misfit::new("metadata.namespace", e))?;
+    let host =
+        Hostname::service(&name, &place, domain).map_err(|e| Misfit::new("metadata.name", e))?;
     let spec = object.spec.clone().unwrap_or_default();
     let resolution = match (spec.type_.as_deref(), spec.cluster_ip.as_deref()) {
         (Some("ExternalName"), _) => {
             let target = spec.external_name.as_deref().unwrap_or_default();
-            let target = Hostname::parse(target).map_err(|e| misfit("spec.externalName", e))?;
+            let target =
+                Hostname::parse(target).map_err(|e| Misfit::new("spec.externalName", e))?;
             Resolution::Alias(target)
         }
         (_, Some("None")) => Resolution::Headless,
@@ -89,16 +77,22 @@ pub fn service(object: &core::Service, domain: &str) -> Result<Service, Misfit> 
     let export =
         export.map(|list| list.split(',').map(|entry| entry.trim().to_owned()).collect::<Vec<_>>());
     Ok(Service {
+        object: ResourceKey::new(Kind::Service, &namespace, &name),
         host,
         name,
         namespace,
         ports,
         vips,
+        ranges: Vec::new(),
+        allocated: None,
         resolution,
         selector: spec.selector.unwrap_or_default().into_iter().collect(),
         export,
         created: created(meta),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        is_external: false,
+        subject_alt_names: Vec::new(),
+        flaws: Vec::new(),
     })
 }
 
@@ -132,7 +126,7 @@ pub fn slice(object: &EndpointSlice) -> Result<Slice, Misfit> {
     let owner = meta.labels.as_ref().and_then(|all| all.get(labels::KUBERNETES_SERVICE_NAME));
     let service = owner
         .cloned()
-        .ok_or_else(|| misfit("metadata.labels", "has no kubernetes.io/service-name"))?;
+        .ok_or_else(|| Misfit::new("metadata.labels", "has no kubernetes.io/service-name"))?;
     let ports = object.ports.iter().flatten().filter_map(|port| {
         let tcp = port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
         let number = number(port.port?)?;
@@ -186,8 +180,18 @@ pub fn workload(object: &core::Pod, cluster: &str) -> Workload {
         addresses,
         ports: ports.collect(),
         cluster: cluster.to_owned(),
+        network: String::new(),
+        ready: is_ready(object),
+        is_entry: false,
         labels,
     }
+}
+
+fn is_ready(pod: &core::Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The workload a pod belongs to: the deployment of its replica set, or its controller.
