@@ -1,5 +1,6 @@
 //! `meshctl demo`: a cluster with the mesh and Bookinfo in it, ready to look at.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
@@ -79,12 +80,28 @@ fn start(paths: &Paths) -> Result<(), Error> {
         first_page(&client, &namespace).await
     })?;
     output::progress(&format!("Ready after {:.1} s", began.elapsed().as_secs_f64()));
-    output::line(&format!(
-        "\nBookinfo is at {url}\n\n  Look at it with kubectl:  export KUBECONFIG={}\n  \
-         Stop it:                  meshctl demo --down  (or: cargo xtask demo --down)",
-        paths.kubeconfig().display()
-    ));
+    output::line(&farewell(&url, &paths.kubeconfig()));
     Ok(())
+}
+
+/// Where everything is, and what to try first.
+fn farewell(url: &str, kubeconfig: &Path) -> String {
+    // kubectl finds the cluster by this variable, the shell meshctl by its path.
+    let programs = std::env::current_exe().ok();
+    let programs = programs.as_deref().and_then(Path::parent);
+    let path = programs.map(|dir| format!("  export PATH={}:$PATH\n", dir.display()));
+    format!(
+        "\nBookinfo is at {url}\n\n\
+         Look around:\n\n  export KUBECONFIG={}\n{}  meshctl proxy-status\n\n\
+         Send the user jason to version 2 of the reviews, sign in as jason (any password will \
+         do), and\nsee the stars turn black:\n\n  \
+         kubectl apply -f samples/bookinfo/networking/destination-rule-all.yaml\n  \
+         kubectl apply -f samples/bookinfo/networking/virtual-service-all-v1.yaml\n  \
+         kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-test-v2.yaml\n\n\
+         More walks are in docs/tasks. Stop it:  meshctl demo --down  (or: cargo xtask demo --down)",
+        kubeconfig.display(),
+        path.unwrap_or_default(),
+    )
 }
 
 /// Installs the mesh and returns its namespace.
