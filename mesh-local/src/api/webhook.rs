@@ -149,17 +149,14 @@ fn denied(hook: &str, status: &Value) -> ApiError {
         .as_u64()
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| (400..600).contains(code))
-        .unwrap_or(403);
-    let mut answer = Refusal::new(Reason::Forbidden, text).to_status();
+        .unwrap_or(400);
+    let mut answer = Refusal::new(Reason::BadRequest, text).to_status();
     answer["code"] = code.into();
-    match reason {
-        Some(reason) => answer["reason"] = reason.into(),
-        None if code != 403 => {
-            if let Some(answer) = answer.as_object_mut() {
-                answer.remove("reason");
-            }
-        }
-        None => {}
+    match (reason, answer.as_object_mut()) {
+        (Some(reason), _) => answer["reason"] = reason.into(),
+        // The reason is the webhook's to give.
+        (None, Some(answer)) => drop(answer.remove("reason")),
+        (None, None) => {}
     }
     if !status["details"].is_null() {
         answer["details"] = status["details"].clone();
@@ -180,10 +177,10 @@ mod tests {
                 400,
                 "admission webhook \"w\" denied the request: no",
             ),
-            (json!({}), 403, "admission webhook \"w\" denied the request without explanation"),
+            (json!({}), 400, "admission webhook \"w\" denied the request without explanation"),
             (
                 json!({"reason": "Invalid", "code": 200}),
-                403,
+                400,
                 "admission webhook \"w\" denied the request: Invalid",
             ),
         ] {
