@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     table.push(']');
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    std::fs::write(out.join("charts.rs"), table)?;
+    // Replaced, not overwritten: copies of a build directory may share the old file.
+    let new = out.join("charts.rs.new");
+    std::fs::write(&new, table)?;
+    std::fs::rename(new, out.join("charts.rs"))?;
     Ok(())
 }
 
