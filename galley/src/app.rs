@@ -34,7 +34,8 @@ pub async fn start(
     let client = Client::try_default().await?;
     let live = identity(&process, &settings).await?;
     webhook::start(&process, listener, &live)?;
-    let keep = trust::run(client, settings.revision.clone(), live);
+    let (namespace, revision) = (settings.namespace.clone(), settings.revision.clone());
+    let keep = trust::run(client, namespace, revision, live);
     let _detached = process.tasks.spawn_background("webhook trust", keep);
     Ok(admin)
 }
