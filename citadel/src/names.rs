@@ -19,7 +19,8 @@ pub fn dns_names(caller: &SpiffeId, control_plane: &str, cluster_domain: &str) -
             hosts.push("istiod");
         }
         hosts.push("istio-pilot");
-    } else if matches!(account, "istio-ca" | "istio-galley") {
+    } else if matches!(account, "istio-ca" | "istio-galley") || account.starts_with("istio-galley-")
+    {
         hosts.push(account);
     }
     let of = |host: &&str| {
@@ -57,11 +58,15 @@ mod tests {
         assert!(revision.contains(&"istiod-canary.istio-system.svc".to_owned()));
         assert!(revision.contains(&"istiod.istio-system.svc".to_owned()));
         assert_eq!(names("istio-system", "istio-galley").len(), 3);
+        let revision = names("istio-system", "istio-galley-canary");
+        assert_eq!(revision[0], "istio-galley-canary.istio-system.svc");
         for (namespace, account) in [
             ("default", "istiod"),
             ("istio-system", "default"),
             ("istio-system", "istio-ca-2"),
             ("istio-system", "istiodx"),
+            ("istio-system", "istio-galleyx"),
+            ("default", "istio-galley"),
         ] {
             assert!(names(namespace, account).is_empty(), "{namespace}/{account}");
         }

@@ -21,6 +21,24 @@ istio.io/rev: {{ include "istiod.revision" . | quote }}
 {{ include "mesh.labels" . }}
 {{- end }}
 
+{{/* Name of the validator's objects. */}}
+{{- define "galley.name" -}}
+istio-galley{{ include "istiod.suffix" . }}
+{{- end }}
+
+{{/* Name of the configuration of the webhook that validates the revision's own objects. */}}
+{{- define "galley.webhook" -}}
+istio-validator{{ include "istiod.suffix" . }}-{{ .Release.Namespace }}
+{{- end }}
+
+{{/* Labels of the validator's objects. */}}
+{{- define "galley.labels" -}}
+app: istio-galley
+istio: galley
+istio.io/rev: {{ include "istiod.revision" . | quote }}
+{{ include "mesh.labels" . }}
+{{- end }}
+
 {{/* Labels of the certificate authority's objects, which all revisions share. */}}
 {{- define "citadel.labels" -}}
 app: istio-ca
@@ -104,7 +122,7 @@ seccompProfile:
 {{- .Values.global.logging.level | default "default:info" | splitList "," | first | splitList ":" | last -}}
 {{- end }}
 
-{{/* Variables of both servers. */}}
+{{/* Variables of every server. */}}
 {{- define "mesh.env" -}}
 {{ include "mesh.podEnv" . }}
 - name: LOG_LEVEL

@@ -18,7 +18,7 @@ pub const OWNER_NAMESPACE: &str = "install.operator.istio.io/owning-resource-nam
 const KUBE_VERSION: &str = "v1.33.0";
 
 /// Kinds in the order in which they are applied; others follow.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "Namespace",
     "CustomResourceDefinition",
     "ServiceAccount",
@@ -32,6 +32,7 @@ const ORDER: [&str; 14] = [
     "Deployment",
     "PodDisruptionBudget",
     "HorizontalPodAutoscaler",
+    "ValidatingWebhookConfiguration",
     "MutatingWebhookConfiguration",
 ];
 
@@ -84,12 +85,18 @@ mod tests {
         let plan = plan::plan(&charts, &operator).unwrap();
         let pilot = objects(&operator, &plan[1]).unwrap();
         let titles: Vec<_> = pilot.iter().map(apply::title).collect();
-        assert_eq!(titles.first().map(String::as_str), Some("serviceaccount/istiod-r"));
+        assert_eq!(titles.first().map(String::as_str), Some("serviceaccount/istio-galley-r"));
         assert_eq!(
             titles.last().map(String::as_str),
             Some("mutatingwebhookconfiguration/istio-sidecar-injector-r")
         );
-        for wanted in ["deployment/istiod-r", "deployment/istio-ca", "configmap/istio-r"] {
+        for wanted in [
+            "deployment/istiod-r",
+            "deployment/istio-galley-r",
+            "deployment/istio-ca",
+            "configmap/istio-r",
+            "validatingwebhookconfiguration/istio-validator-r-istio-system",
+        ] {
             assert!(titles.iter().any(|title| title == wanted), "{wanted}: {titles:?}");
         }
         assert!(pilot.iter().all(|object| object.labels()[labels::OPERATOR_COMPONENT] == "Pilot"));
