@@ -10,3 +10,4 @@ mod mtls;
 mod on_demand;
 mod traffic_shifting;
 mod uninstall;
+mod validation;
