@@ -56,6 +56,7 @@ fn an_envoy_of_every_kind_acknowledges_everything() {
     let control = Control::start(&net, &world);
     let everyone = [
         sidecar("default", "productpage", "bookinfo-productpage", "10.1.0.1"),
+        sidecar("default", "ratings", "bookinfo-ratings", "10.1.0.4"),
         sidecar("strict", "every", "bookinfo-every", "10.1.1.1"),
         sidecar("permissive", "every", "bookinfo-every", "10.1.2.1"),
         sidecar("disable", "every", "bookinfo-every", "10.1.3.1"),
@@ -68,6 +69,8 @@ fn an_envoy_of_every_kind_acknowledges_everything() {
             let clusters = envoy.active("dynamic_active_clusters");
             let productpage = "outbound|9080||productpage.default.svc.cluster.local".to_owned();
             assert!(clusters.contains(&productpage), "{clusters:?}");
+            let elsewhere = clusters.iter().any(|name| name.contains("every.permissive."));
+            assert_eq!(elsewhere, !who.id.contains("~ratings-"), "{clusters:?}");
             if who.id.starts_with("router") {
                 let ports = [15443, 15444, 31400, 8080].map(|port| format!("0.0.0.0_{port}"));
                 assert_eq!(listeners, ports);

@@ -206,6 +206,35 @@ fn policies() -> Vec<Object> {
     ]
 }
 
+/// What a sidecar knows and accepts: one port of one other namespace, and an application that
+/// listens elsewhere.
+fn scopes() -> Vec<Object> {
+    let scope = |namespace: &str, app: &str, spec: &Value| {
+        let mut spec = spec.clone();
+        spec["workloadSelector"] = json!({ "labels": { "app": app } });
+        Object::Sidecar(read(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
+            "metadata": meta(namespace, app), "spec": spec,
+        })))
+    };
+    let port = |number: u16, protocol: &str| json!({ "number": number, "protocol": protocol, "name": protocol.to_lowercase() });
+    let ingress = |number: u16, protocol: &str, endpoint: &str| json!({ "port": port(number, protocol), "defaultEndpoint": endpoint });
+    let ratings = json!({
+        "egress": [
+            { "port": port(HTTP, "HTTP"), "hosts": ["strict/*"] },
+            { "hosts": ["./*"] },
+        ],
+        "ingress": [
+            ingress(9080, "HTTP", "127.0.0.1:8080"),
+            ingress(9000, "TCP", "0.0.0.0:8090"),
+            ingress(9001, "GRPC", "unix:///tmp/ratings.sock"),
+        ],
+        "inboundConnectionPool": { "tcp": { "maxConnections": 100 } },
+        "outboundTrafficPolicy": { "mode": "REGISTRY_ONLY" },
+    });
+    vec![scope("default", "ratings", &ratings)]
+}
+
 fn rules() -> Vec<Object> {
     let version = |subset: &str| json!({ "host": "reviews", "subset": subset });
     vec![
@@ -304,6 +333,7 @@ pub(crate) fn objects() -> Vec<Object> {
     all.extend(PODS.map(pod));
     all.extend(policies());
     all.extend(rules());
+    all.extend(scopes());
     all.push(Object::MeshConfig("accessLogFile: /dev/stdout".to_owned()));
     all
 }

@@ -12,6 +12,8 @@ use mesh_api::selector::{Labels, is_subset};
 
 use crate::proxy::{Dialect, Proxy};
 use crate::registry::{Port, Service, TargetPort, Workload};
+use crate::scope::ingress::Application;
+use crate::scope::{self, Scope};
 use crate::snapshot::Snapshot;
 
 /// What a workload accepts.
@@ -42,6 +44,8 @@ pub struct Inbound {
     pub service: String,
     /// The service's namespace.
     pub namespace: String,
+    /// Where the application is.
+    pub application: Application,
 }
 
 /// What configuration depends on, of a proxy.
@@ -65,6 +69,8 @@ pub struct Class {
     pub inbound: Vec<Inbound>,
     /// What it accepts at other ports.
     pub mtls: Mtls,
+    /// What it knows of the mesh; everything where there is none.
+    pub scope: Option<Arc<Scope>>,
 }
 
 impl Class {
@@ -82,9 +88,11 @@ impl Class {
         let flag = |value: Option<bool>| value.unwrap_or(false);
         let capabilities = proxy.capabilities();
         let facts = Facts { proxy, workload, labels: &labels, namespace: &namespace };
+        let scope = facts.scope(snapshot);
         Self {
             node_type: id.node_type,
-            inbound: facts.inbound(snapshot),
+            inbound: facts.ports(snapshot, scope.as_deref()),
+            scope,
             mtls: mtls(snapshot, &namespace, &labels, None),
             dialect: capabilities.dialect,
             on_demand: capabilities.on_demand,
@@ -109,6 +117,43 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// Gateways serve whatever their Gateway objects say.
+    fn scope(&self, snapshot: &Snapshot) -> Option<Arc<Scope>> {
+        if self.proxy.is_router() {
+            return None;
+        }
+        let root = snapshot.mesh.root_namespace.as_str();
+        let workload = (self.namespace, self.labels);
+        scope::select(&snapshot.scopes, workload, root).map(Arc::clone)
+    }
+
+    /// The workload's ports: those of its scope where that has any, else those of its services.
+    fn ports(&self, snapshot: &Snapshot, scope: Option<&Scope>) -> Vec<Inbound> {
+        let of_services = self.inbound(snapshot);
+        let Some(scope) = scope.filter(|scope| !scope.ingress().is_empty()) else {
+            return of_services;
+        };
+        let key = scope.key();
+        let ports = scope.ingress().iter().filter_map(|ingress| {
+            let known = of_services.iter().find(|known| known.target == ingress.port);
+            // Istio's name for what is behind a port that no service leads to.
+            let own = || Hostname::parse(&format!("{}.{}", key.name, key.namespace)).ok();
+            Some(Inbound {
+                target: ingress.port,
+                port: known.map_or(ingress.port, |known| known.port),
+                protocol: ingress.protocol,
+                mtls: mtls(snapshot, self.namespace, self.labels, Some(ingress.port)),
+                host: known.map(|known| known.host.clone()).or_else(own)?,
+                service: known.map_or(&key.name, |known| &known.service).clone(),
+                namespace: known.map_or(&key.namespace, |known| &known.namespace).clone(),
+                application: ingress.endpoint.clone(),
+            })
+        });
+        let mut all: Vec<Inbound> = ports.collect();
+        all.sort();
+        all
+    }
+
     fn inbound(&self, snapshot: &Snapshot) -> Vec<Inbound> {
         let mut all: Vec<Inbound> = Vec::new();
         let mut services: Vec<&Arc<Service>> =
@@ -128,6 +173,7 @@ impl Facts<'_> {
                     host: service.host.clone(),
                     service: service.name.clone(),
                     namespace: service.namespace.clone(),
+                    application: Application::Same,
                 });
             }
         }

@@ -4,6 +4,7 @@ mod cluster;
 mod cors;
 mod destination;
 mod document;
+mod egress;
 mod endpoint;
 mod filter;
 mod gateway;

@@ -62,6 +62,8 @@ fn of(kind: Kind, class: &Class) -> &'static [usize] {
         Kind::Node => &[1],
         // How long connections of bytes may last is said in listeners, what is hashed in routes.
         Kind::DestinationRule => &[0, 1, 2, 3, 4],
+        // What rules lead to is within a scope.
+        Kind::VirtualService if class.scope.is_some() => &[0, 1, 2, 3, 4, 5],
         Kind::VirtualService if class.is_router() => &[0, 2, 3, 4],
         Kind::VirtualService => &[2, 3, 4],
         // What is wrong with a gateway is told with a cluster, for want of a listener.

@@ -17,5 +17,7 @@ pub mod key;
 pub mod proxy;
 pub mod registry;
 pub mod resource;
+pub mod scope;
+mod sight;
 pub mod snapshot;
 pub mod store;

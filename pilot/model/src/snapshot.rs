@@ -17,6 +17,8 @@ use crate::key::ResourceKey;
 use crate::registry::kube::{Node, Slice, created};
 use crate::registry::service_entry::{self, Entry};
 use crate::registry::{Address, Endpoint, Export, Instance, Locality, Service, Workload, vips};
+use crate::scope::Scope;
+use crate::scope::imports::Cache;
 use crate::store::{Held, Shard};
 
 /// The world at one moment.
@@ -54,6 +56,10 @@ pub struct Snapshot {
     pub workload_entries: Vec<Arc<WorkloadEntry>>,
     /// Peer authentications, oldest first.
     pub peer_authentications: Vec<Arc<PeerAuthentication>>,
+    /// Scopes of Sidecar resources, oldest first.
+    pub scopes: Vec<Arc<Scope>>,
+    /// What scopes include.
+    pub(crate) imports: Cache,
 }
 
 impl Snapshot {
@@ -132,6 +138,7 @@ pub(crate) struct World {
     gateways: Vec<Arc<Gateway>>,
     workload_entries: Vec<Arc<WorkloadEntry>>,
     peer_authentications: Vec<Arc<PeerAuthentication>>,
+    scopes: Vec<Arc<Scope>>,
 }
 
 /// The objects of one cluster that others refer to.
@@ -162,6 +169,7 @@ impl World {
             gateways: Vec::new(),
             workload_entries: Vec::new(),
             peer_authentications: Vec::new(),
+            scopes: Vec::new(),
         }
     }
 
@@ -200,6 +208,7 @@ impl World {
                 Held::DestinationRule(o) => self.destination_rules.push(Arc::clone(o)),
                 Held::Gateway(o) => self.gateways.push(Arc::clone(o)),
                 Held::PeerAuthentication(o) => self.peer_authentications.push(Arc::clone(o)),
+                Held::Scope(o) => self.scopes.push(Arc::clone(o)),
                 Held::Mesh(o) => self.mesh = self.mesh.take().or_else(|| Some(Arc::clone(o))),
             }
         }
@@ -276,6 +285,7 @@ impl World {
             let age = |s: &Service| (s.is_entry(), s.created, s.object.clone());
             named.sort_by_cached_key(|service| age(service));
         }
+        self.scopes.sort_by_cached_key(|scope| scope.age());
         let mut by_port: BTreeMap<PortNumber, Vec<Arc<Service>>> = BTreeMap::new();
         let mut oldest: Vec<&Arc<Service>> = self.services.values().flatten().collect();
         oldest.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.host.cmp(&b.host)));
@@ -304,6 +314,8 @@ impl World {
             service_entries,
             workload_entries: self.workload_entries,
             peer_authentications: self.peer_authentications,
+            scopes: self.scopes,
+            imports: Cache::default(),
         }
     }
 }

@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_api::crd::{
-    DestinationRule, Gateway, PeerAuthentication, ServiceEntry, VirtualService, WorkloadEntry,
+    DestinationRule, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService,
+    WorkloadEntry,
 };
 use mesh_api::key::ClusterId;
 use mesh_api::mesh_config::{MeshConfig, effective};
@@ -19,6 +20,7 @@ use mesh_api::mesh_config::{MeshConfig, effective};
 use crate::change::ChangeSet;
 use crate::key::{Kind, ResourceKey};
 use crate::registry::{Instance, Service, Workload, kube, service_entry, workload_entry};
+use crate::scope::Scope;
 use crate::snapshot::{Snapshot, World};
 
 /// An object of a kind that configuration is made from.
@@ -36,6 +38,7 @@ pub enum Object {
     ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(Box<WorkloadEntry>),
     PeerAuthentication(Box<PeerAuthentication>),
+    Sidecar(Box<Sidecar>),
     /// The YAML text under the key `mesh` of the mesh's ConfigMap.
     MeshConfig(String),
 }
@@ -59,6 +62,7 @@ impl Object {
             Self::ServiceEntry(o) => of(Kind::ServiceEntry, &o.metadata),
             Self::WorkloadEntry(o) => of(Kind::WorkloadEntry, &o.metadata),
             Self::PeerAuthentication(o) => of(Kind::PeerAuthentication, &o.metadata),
+            Self::Sidecar(o) => of(Kind::Sidecar, &o.metadata),
             Self::MeshConfig(_) => mesh_key(),
         }
     }
@@ -100,6 +104,7 @@ pub(crate) enum Held {
     ServiceEntry(Arc<service_entry::Entry>),
     WorkloadEntry(Arc<WorkloadEntry>, Instance),
     PeerAuthentication(Arc<PeerAuthentication>),
+    Scope(Arc<Scope>),
     Mesh(Arc<MeshConfig>),
 }
 
@@ -254,6 +259,11 @@ impl Store {
                 trim(&mut o.metadata);
                 o.status = None;
                 Held::PeerAuthentication(Arc::new(*o))
+            }
+            Object::Sidecar(mut o) => {
+                trim(&mut o.metadata);
+                o.status = None;
+                Held::Scope(Arc::new(Scope::new(Arc::new(*o))))
             }
             Object::MeshConfig(text) => {
                 let document: serde_json::Value =

@@ -131,7 +131,7 @@ pub fn table(namespace: &str, config_map: &str) -> Vec<Watched> {
         Watched::of::<PeerAuthentication>(Kind::PeerAuthentication, Object::PeerAuthentication),
         Watched::of::<ServiceEntry>(Kind::ServiceEntry, Object::ServiceEntry),
         Watched::of::<WorkloadEntry>(Kind::WorkloadEntry, Object::WorkloadEntry),
-        Watched::without_effect::<Sidecar>(Kind::Sidecar),
+        Watched::of::<Sidecar>(Kind::Sidecar, Object::Sidecar),
         Watched::without_effect::<AuthorizationPolicy>(Kind::AuthorizationPolicy),
         Watched::without_effect::<RequestAuthentication>(Kind::RequestAuthentication),
         Watched::without_effect::<EnvoyFilter>(Kind::EnvoyFilter),

@@ -21,6 +21,7 @@ use crate::class::{Class, Inbound};
 use crate::proxy::Dialect;
 use crate::registry::{Port, Resolution, Service};
 use crate::resource::Inputs;
+use crate::scope::ingress::Application;
 use crate::snapshot::Snapshot;
 
 /// All clusters of a class.
@@ -35,7 +36,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
     }
     all.push(hole);
     if !class.is_router() {
-        all.extend(class.inbound.iter().map(|port| inbound(snapshot, port)));
+        all.extend(class.inbound.iter().map(|port| inbound(snapshot, class, port)));
         all.push(fixed(snapshot, FixedCluster::Passthrough));
         all.push(fixed(snapshot, FixedCluster::InboundPassthrough));
     }
@@ -45,7 +46,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 /// The names of the outbound clusters of a class.
 pub(crate) fn names(snapshot: &Snapshot, class: &Class) -> Vec<ClusterName> {
     let mut names = Vec::new();
-    for service in snapshot.visible(&class.namespace) {
+    for service in snapshot.known(class) {
         if service.is_alias() {
             continue;
         }
@@ -79,7 +80,7 @@ pub(crate) fn has_endpoints(service: &Service, class: &Class) -> bool {
 /// The cluster of that name; `None` when there is no such service, port or subset.
 pub(crate) fn outbound(snapshot: &Snapshot, class: &Class, name: &ClusterName) -> Option<Inputs> {
     let ClusterName::Outbound { port, subset, host } = name else { return None };
-    let service = snapshot.service(&class.namespace, host)?;
+    let service = snapshot.known_service(class, host)?;
     if service.is_alias() {
         return None;
     }
@@ -99,7 +100,7 @@ pub(crate) fn policy(
     name: &ClusterName,
 ) -> Option<TrafficPolicy> {
     let ClusterName::Outbound { port, subset, host } = name else { return None };
-    let service = snapshot.service(&class.namespace, host)?;
+    let service = snapshot.known_service(class, host)?;
     let rule = destination::of(snapshot, class, service);
     governing(snapshot, rule.as_ref(), *port, subset.as_ref())
 }
@@ -357,22 +358,33 @@ impl Target<'_> {
 }
 
 /// The cluster of the application behind an inbound port.
-fn inbound(snapshot: &Snapshot, inbound: &Inbound) -> Inputs {
+fn inbound(snapshot: &Snapshot, class: &Class, inbound: &Inbound) -> Inputs {
     let name = ClusterName::Inbound { port: inbound.target }.to_string();
-    let mut cluster = frame(snapshot, &name, &ConnectionPoolSettings::default(), None);
-    match snapshot.mesh.inbound_traffic_policy.mode {
-        InboundTrafficMode::Passthrough => {
-            cluster["type"] = "ORIGINAL_DST".into();
-            cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
-            // Capture leaves connections from this address alone.
-            cluster["upstream_bind_config"] = inbound_source();
-        }
-        InboundTrafficMode::Localhost => {
-            cluster["type"] = "STATIC".into();
-            cluster["load_assignment"] = local(&name, inbound.target);
+    let scope = class.scope.as_ref();
+    let pool = scope.and_then(|scope| scope.inbound_pool(inbound.target)).cloned();
+    let pool = pool.unwrap_or_default();
+    let mut cluster = frame(snapshot, &name, &pool, None);
+    let port = inbound.target.get();
+    let is_local = snapshot.mesh.inbound_traffic_policy.mode == InboundTrafficMode::Localhost;
+    let at = match &inbound.application {
+        Application::Same if is_local => Some(socket("127.0.0.1", port)),
+        Application::Same | Application::Pod(_) => None,
+        Application::Local(address) => Some(socket(address.ip(), address.port())),
+        Application::Unix(path) => Some(json!({ "pipe": { "path": path } })),
+    };
+    if let Some(address) = at {
+        cluster["type"] = "STATIC".into();
+        cluster["load_assignment"] = local(&name, &address);
+    } else {
+        cluster["type"] = "ORIGINAL_DST".into();
+        cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
+        // Capture leaves connections from this address alone.
+        cluster["upstream_bind_config"] = inbound_source();
+        if let Application::Pod(port) = inbound.application {
+            let config = json!({ "upstream_port_override": port.get() });
+            cluster["original_dst_lb_config"] = config;
         }
     }
-    let pool = ConnectionPoolSettings::default();
     let options = options(inbound.protocol, inbound.protocol.is_http2(), &pool);
     set(&mut cluster, "typed_extension_protocol_options", options);
     let Inbound { host, service, namespace, .. } = inbound;
@@ -386,12 +398,10 @@ fn inbound_source() -> Value {
     json!({ "source_address": { "address": "127.0.0.6", "port_value": 0 } })
 }
 
-fn local(name: &str, port: PortNumber) -> Value {
+fn local(name: &str, address: &Value) -> Value {
     json!({
         "cluster_name": name,
-        "endpoints": [{ "lb_endpoints": [{
-            "endpoint": { "address": socket("127.0.0.1", port.get()) },
-        }] }],
+        "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
     })
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 /// The endpoints of one cluster; `None` when it is not a cluster that gets them from the mesh.
 pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &ClusterName) -> Option<Inputs> {
     let ClusterName::Outbound { port, subset, host } = name else { return None };
-    let service = snapshot.service(&class.namespace, host)?;
+    let service = snapshot.known_service(class, host)?;
     let service_port = service.port(*port)?;
     if !cluster::has_endpoints(service, class) {
         return None;

@@ -1,8 +1,7 @@
 //! HTTP connection managers, TCP proxies and access logs.
 
 use mesh_api::crd::destination_rule::TrafficPolicy;
-use mesh_api::mesh_config::{AccessLogEncoding, MeshConfig, Normalization, OutboundTrafficMode};
-use mesh_api::name::FixedCluster;
+use mesh_api::mesh_config::{AccessLogEncoding, MeshConfig, Normalization};
 use serde_json::{Value, json};
 
 use super::document::{duration, set, typed_struct, url};
@@ -173,20 +172,6 @@ pub(crate) fn forward(
         config["access_log"] = logs.into();
     }
     json!({ "name": "envoy.filters.network.tcp_proxy", "typed_config": config })
-}
-
-/// Where traffic to no known service goes.
-pub(crate) fn unknown_cluster(snapshot: &Snapshot) -> &'static str {
-    let fixed = match allows_any(snapshot) {
-        true => FixedCluster::Passthrough,
-        false => FixedCluster::BlackHole,
-    };
-    fixed.as_str()
-}
-
-/// Whether traffic to no known service is let through.
-pub(crate) fn allows_any(snapshot: &Snapshot) -> bool {
-    snapshot.mesh.outbound_traffic_policy.mode != OutboundTrafficMode::RegistryOnly
 }
 
 /// Adds the log of connections that no filter chain takes; all others are logged by their chain.

@@ -22,7 +22,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
         return Vec::new();
     }
     let mut table = BTreeMap::new();
-    for service in snapshot.visible(&class.namespace) {
+    for service in snapshot.known(class) {
         table.extend(entries(snapshot, class, service));
     }
     vec![document(ALL, &table)]
@@ -31,7 +31,7 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 /// The entries of one service, by its name.
 pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &str) -> Option<Inputs> {
     let host = Hostname::parse(name).ok()?;
-    if let Some(service) = snapshot.service(&class.namespace, &host) {
+    if let Some(service) = snapshot.known_service(class, &host) {
         let table = entries(snapshot, class, service);
         return (!table.is_empty()).then(|| document(host.as_str(), &table));
     }
@@ -39,7 +39,7 @@ pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &str) -> Option<Inpu
         return Some(document(host.as_str(), &table));
     }
     let covers = |service: &&Arc<Service>| service.host.is_wildcard() && service.host.covers(&host);
-    let covering = snapshot.visible(&class.namespace).filter(covers);
+    let covering = snapshot.known(class).filter(covers);
     let service = covering.min_by(|a, b| a.host.cmp_specificity(&b.host))?;
     let table = entries(snapshot, class, service);
     (!table.is_empty()).then(|| document(service.host.as_str(), &table))
@@ -48,7 +48,7 @@ pub(crate) fn one(snapshot: &Snapshot, class: &Class, name: &str) -> Option<Inpu
 /// The entry of one pod of a headless service.
 fn of_pod(snapshot: &Snapshot, class: &Class, host: &Hostname) -> Option<BTreeMap<String, Value>> {
     let (_pod, service) = host.as_str().split_once('.')?;
-    let service = snapshot.service(&class.namespace, &Hostname::parse(service).ok()?)?;
+    let service = snapshot.known_service(class, &Hostname::parse(service).ok()?)?;
     let mut table = entries(snapshot, class, service);
     table.retain(|name, _| name == host.as_str());
     Some(table)

@@ -11,7 +11,8 @@ use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, ads, socket};
-use super::http::{Side, log_refusals, manager, tcp_proxy, unknown_cluster};
+use super::egress::{self, unknown_cluster};
+use super::http::{Side, log_refusals, manager, tcp_proxy};
 use super::l4::{Chains, Reached};
 use super::{inspect, shared, unused};
 use crate::class::Class;
@@ -29,9 +30,9 @@ pub(crate) fn all(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
         // The older service keeps an address that two want.
         listeners.entry(inputs.name.to_string()).or_insert(inputs);
     };
-    add(virtual_outbound(snapshot));
+    add(virtual_outbound(snapshot, class));
     for number in snapshot.by_port.keys() {
-        let services = snapshot.at_port(&class.namespace, *number);
+        let services = snapshot.known_at_port(class, *number);
         let services: Vec<&Arc<Service>> = services.filter(|service| !service.is_alias()).collect();
         shared::listener(snapshot, class, *number, &services).into_iter().for_each(&mut add);
         for service in services {
@@ -59,10 +60,12 @@ fn of_port(snapshot: &Snapshot, class: &Class, service: &Service, port: &Port) -
 }
 
 /// Traffic that no other listener takes.
-fn virtual_outbound(snapshot: &Snapshot) -> Inputs {
+fn virtual_outbound(snapshot: &Snapshot, class: &Class) -> Inputs {
     let mut notes = Notes::default();
     let port = snapshot.mesh.proxy_listen_port;
-    let (hole, unknown) = (FixedCluster::BlackHole.as_str(), unknown_cluster(snapshot));
+    let (hole, unknown) = (FixedCluster::BlackHole.as_str(), unknown_cluster(snapshot, class));
+    let unknown = unknown.as_str();
+    notes.diagnostics.extend(egress::complaints(snapshot, class));
     notes.refer(TypeUrl::Cluster, hole);
     notes.refer(TypeUrl::Cluster, unknown);
     unused::mesh(&snapshot.mesh, &mut notes);

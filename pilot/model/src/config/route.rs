@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesh_api::crd::VirtualService;
-use mesh_api::name::{ClusterName, FixedCluster, Hostname, RouteName};
+use mesh_api::name::{ClusterName, Hostname, RouteName};
 use mesh_api::port::PortNumber;
 use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::{Notes, ads};
-use super::http::allows_any;
+use super::egress::{allows_any, unknown_cluster};
 use super::rule::{self, Rules};
 use crate::class::Class;
-use crate::registry::{Export, Port, Resolution, Service};
+use crate::registry::{Port, Resolution, Service};
 use crate::resource::Inputs;
 use crate::snapshot::Snapshot;
 
@@ -61,7 +61,7 @@ pub(crate) fn all_hosts(snapshot: &Snapshot, class: &Class) -> Vec<Inputs> {
 
 fn tables(snapshot: &Snapshot, class: &Class) -> BTreeSet<RouteName> {
     let mut names: BTreeSet<RouteName> = BTreeSet::new();
-    for service in snapshot.visible(&class.namespace) {
+    for service in snapshot.known(class) {
         if service.is_alias() {
             continue;
         }
@@ -134,7 +134,7 @@ fn hosts(snapshot: &Snapshot, class: &Class, name: &RouteName) -> Vec<Host> {
     };
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut all: Vec<Host> = Vec::new();
-    for service in snapshot.at_port(&class.namespace, port) {
+    for service in snapshot.known_at_port(class, port) {
         let wanted = only.is_none_or(|host| *host == service.host);
         let Some(service_port) = service.port(port) else { continue };
         let http = shares_routes(class, service, service_port) || only.is_some();
@@ -145,7 +145,7 @@ fn hosts(snapshot: &Snapshot, class: &Class, name: &RouteName) -> Vec<Host> {
     if only.is_none() && port.get() == WEB {
         all.extend(of_rules(snapshot, class, port, &mut taken));
     }
-    all.push(catch_all(snapshot));
+    all.push(catch_all(snapshot, class));
     all
 }
 
@@ -194,10 +194,10 @@ fn of_rules(
 ) -> Vec<Host> {
     let rules = Rules { snapshot, class, port, gateway: None };
     let mut all = Vec::new();
-    for vs in for_mesh(snapshot, class).filter(|vs| has_http(vs)) {
+    for vs in snapshot.rules_of(class).filter(|vs| has_http(vs)) {
         let namespace = vs.metadata.namespace.as_deref().unwrap_or_default();
         for host in vs.spec.hosts.iter().filter_map(|host| snapshot.resolve(host, namespace)) {
-            let known = snapshot.services.keys().any(|service| host.covers(service));
+            let known = snapshot.known(class).any(|service| host.covers(&service.host));
             if known || !taken.insert(host.as_str().to_owned()) {
                 continue;
             }
@@ -212,25 +212,8 @@ fn of_rules(
     all
 }
 
-fn for_mesh<'a>(
-    snapshot: &'a Snapshot,
-    class: &'a Class,
-) -> impl Iterator<Item = &'a Arc<VirtualService>> + 'a {
-    snapshot.virtual_services.iter().filter(move |vs| {
-        let mesh = vs.spec.gateways.is_empty() || vs.spec.gateways.iter().any(|g| g == "mesh");
-        mesh && exported(snapshot, class, vs)
-    })
-}
-
 fn has_http(vs: &VirtualService) -> bool {
     !vs.spec.http.is_empty()
-}
-
-/// Whether proxies of the class see the virtual service.
-pub(crate) fn exported(snapshot: &Snapshot, class: &Class, vs: &VirtualService) -> bool {
-    let namespace = vs.metadata.namespace.as_deref().unwrap_or_default();
-    let default = &snapshot.mesh.default_virtual_service_export_to;
-    Export::of(&vs.spec.export_to, default, namespace).reaches(&class.namespace)
 }
 
 /// The virtual service for a host, of those that have such rules: the most specific, then the
@@ -242,7 +225,7 @@ pub(crate) fn governing(
     has_rules: impl Fn(&VirtualService) -> bool,
 ) -> Option<Arc<VirtualService>> {
     let mut best: Option<(Hostname, &Arc<VirtualService>)> = None;
-    for vs in for_mesh(snapshot, class).filter(|vs| has_rules(vs)) {
+    for vs in snapshot.rules_of(class).filter(|vs| has_rules(vs)) {
         let namespace = vs.metadata.namespace.as_deref().unwrap_or_default();
         for named in vs.spec.hosts.iter().filter_map(|host| snapshot.resolve(host, namespace)) {
             let better = best
@@ -258,7 +241,7 @@ pub(crate) fn governing(
 
 /// The names under which a sidecar's application may call a service.
 fn domains(snapshot: &Snapshot, class: &Class, service: &Service) -> Vec<String> {
-    let aliases = snapshot.visible(&class.namespace).filter(
+    let aliases = snapshot.known(class).filter(
         |alias| matches!(&alias.resolution, Resolution::Alias(target) if *target == service.host),
     );
     let mut all: Vec<String> = Vec::new();
@@ -284,11 +267,11 @@ fn domains(snapshot: &Snapshot, class: &Class, service: &Service) -> Vec<String>
     all
 }
 
-fn catch_all(snapshot: &Snapshot) -> Host {
+fn catch_all(snapshot: &Snapshot, class: &Class) -> Host {
     let mut notes = Notes::default();
-    let (name, route) = if allows_any(snapshot) {
-        let cluster = FixedCluster::Passthrough.as_str();
-        notes.refer(TypeUrl::Cluster, cluster);
+    let (name, route) = if allows_any(snapshot, class) {
+        let cluster = unknown_cluster(snapshot, class);
+        notes.refer(TypeUrl::Cluster, &cluster);
         let action = json!({
             "cluster": cluster,
             "timeout": "0s",

@@ -110,7 +110,7 @@ impl<'a> Rules<'a> {
             complain("destination.host", "is not a host name".to_owned());
             return None;
         };
-        let service = self.snapshot.service(&self.class.namespace, &host);
+        let service = self.snapshot.known_service(self.class, &host);
         let named = destination.port.as_ref().and_then(|port| port.number);
         let named = named.and_then(|port| PortNumber::new(u16::try_from(port).ok()?));
         let single = service.and_then(|service| match service.ports.as_slice() {

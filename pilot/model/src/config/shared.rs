@@ -10,7 +10,8 @@ use mesh_api::type_url::TypeUrl;
 use serde_json::{Value, json};
 
 use super::document::Notes;
-use super::http::{tcp_proxy, unknown_cluster};
+use super::egress::unknown_cluster;
+use super::http::tcp_proxy;
 use super::inspect::{self, Wanted};
 use super::l4::{Chains, Reached, is_server_name};
 use super::outbound::{frame, http_chain};
@@ -198,7 +199,8 @@ impl<'a> Shared<'a> {
                 self.notes.complain(&service.object, "spec.addresses", reason);
             }
         }
-        let unknown = unknown_cluster(self.snapshot);
+        let unknown = unknown_cluster(self.snapshot, self.class);
+        let unknown = unknown.as_str();
         let rest = match self.rest {
             Some((filter, _)) => json!({ "name": self.name, "filters": [filter] }),
             None => {

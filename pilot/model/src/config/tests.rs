@@ -2,6 +2,7 @@
 
 mod edge;
 mod external;
+mod sidecar;
 mod traffic;
 
 use std::sync::Arc;
@@ -296,12 +297,18 @@ fn peer_authentication_shapes_inbound_chains_and_clients() {
 /// Taking any object away changes no type that the change is not said to touch.
 #[test]
 fn impact_is_never_narrower_than_what_differs() {
-    let all = objects();
-    let before = world(Vec::new());
+    impact_with(&[]);
+    // A scope makes clusters of what rules lead to.
+    impact_with(&sidecar::scoped());
+}
+
+fn impact_with(extra: &[Object]) {
+    let all: Vec<Object> = objects().into_iter().chain(extra.iter().cloned()).collect();
+    let before = world(extra.to_vec());
     for proxy in [sidecar(&[]), sidecar(&[ON_DEMAND_FEATURE]), router()] {
         for gone in all.iter().map(Object::key) {
             let mut store = Store::new("cluster.local");
-            for object in objects().into_iter().filter(|object| object.key() != gone) {
+            for object in all.iter().filter(|object| object.key() != gone).cloned() {
                 store.apply(&ClusterId::default(), Event::Applied(object));
             }
             let after = store.snapshot();

@@ -12,7 +12,6 @@ use mesh_api::selector::is_subset;
 
 use crate::class::Class;
 use crate::config::document::Notes;
-use crate::config::route::exported;
 use crate::config::rule::full;
 use crate::key::{Kind, ResourceKey};
 use crate::snapshot::Snapshot;
@@ -205,7 +204,7 @@ impl<'a> Open<'a> {
         let bound = snapshot.virtual_services.iter().filter(|vs| {
             let namespace = vs.metadata.namespace.as_deref().unwrap_or_default();
             vs.spec.gateways.iter().any(|named| full(named, namespace) == self.gateway)
-                && exported(snapshot, class, vs)
+                && snapshot.exports(vs, &class.namespace)
         });
         let with_hosts = bound.map(|vs| (vs, self.shared(snapshot, vs)));
         with_hosts.filter(|(_, hosts)| !hosts.is_empty()).collect()

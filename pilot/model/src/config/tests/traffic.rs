@@ -24,6 +24,7 @@ pub(super) fn object(kind: &str, name: &str, spec: Value) -> Object {
     match kind {
         "DestinationRule" => Object::DestinationRule(read(value)),
         "Gateway" => Object::Gateway(read(value)),
+        "Sidecar" => Object::Sidecar(read(value)),
         _ => Object::VirtualService(read(value)),
     }
 }
