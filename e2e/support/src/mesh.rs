@@ -71,6 +71,24 @@ impl Mesh {
         assert_eq!(waited.code, 0, "{waited:#?}\n{}", self.state());
     }
 
+    /// Applies a rule of Bookinfo's, by its file's name, and waits until every proxy has it.
+    #[track_caller]
+    pub fn rule(&self, name: &str) {
+        let file = sample(&format!("networking/{name}.yaml"));
+        self.acknowledged(&self.kubectl.ok(&["apply", "-f", &file]));
+    }
+
+    /// Waits until every proxy has acknowledged what kubectl says that it wrote or deleted.
+    #[track_caller]
+    pub fn acknowledged(&self, printed: &str) {
+        for change in changes(printed) {
+            match change {
+                Change::Written(object) => self.effective(&object),
+                Change::Deleted(object) => self.withdrawn(&object),
+            };
+        }
+    }
+
     /// Waits until every proxy has acknowledged an object, such as `virtualservice/reviews`, by
     /// pilot's own clock within [`EFFECTIVE`]; how long that was.
     #[track_caller]
@@ -200,4 +218,38 @@ impl Outsider<'_> {
 /// A file of the Bookinfo sample, as users name it.
 pub fn sample(path: &str) -> String {
     settings::repository().join("samples/bookinfo").join(path).display().to_string()
+}
+
+/// What kubectl says of an object of the mesh: `virtualservice/reviews`.
+#[derive(Debug, PartialEq)]
+enum Change {
+    Written(String),
+    Deleted(String),
+}
+
+/// Reads `virtualservice.networking.istio.io/reviews created` and
+/// `virtualservice.networking.istio.io "reviews" deleted from default namespace`.
+fn changes(printed: &str) -> Vec<Change> {
+    let one = |line: &str| {
+        let (kind, rest) = line.trim().split_once(".networking.istio.io")?;
+        if let Some(rest) = rest.strip_prefix('/') {
+            let (name, what) = rest.split_once(' ')?;
+            let written = matches!(what, "created" | "configured");
+            return written.then(|| Change::Written(format!("{kind}/{name}")));
+        }
+        let (name, what) = rest.strip_prefix(" \"")?.split_once('"')?;
+        what.trim().starts_with("deleted").then(|| Change::Deleted(format!("{kind}/{name}")))
+    };
+    printed.lines().filter_map(one).collect()
+}
+
+#[test]
+fn changes_are_read_from_what_kubectl_prints() {
+    let printed = "virtualservice.networking.istio.io/reviews configured\nservice/a created\n\
+        destinationrule.networking.istio.io/a unchanged\n\
+        gateway.networking.istio.io \"b\" deleted from default namespace\n\
+        gateway.networking.istio.io/x patched\n";
+    let expected =
+        [Change::Written("virtualservice/reviews".into()), Change::Deleted("gateway/b".into())];
+    assert_eq!(changes(printed), expected);
 }

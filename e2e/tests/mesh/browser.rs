@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mesh_test::mesh::{PATIENCE, sample};
+use mesh_test::mesh::PATIENCE;
 use mesh_test::{Browser, Mesh, eventually};
 
 /// The colour in which the stars are drawn, as the page's palette names it, if there are any.
@@ -16,10 +16,7 @@ const STARS: &str = "(() => { const stars = document.querySelector('.stars'); \
 #[test]
 fn jason_sees_black_stars_and_then_red_ones() {
     let mesh = Mesh::with_bookinfo();
-    let rule = |name: &str| {
-        let file = sample(&format!("networking/{name}.yaml"));
-        mesh.kubectl.ok(&["apply", "-f", &file]);
-    };
+    let rule = |name: &str| mesh.rule(name);
     let page = format!("http://127.0.0.1:{}/productpage", mesh.ingress_port().unwrap());
     let mut browser = Browser::start();
     rule("destination-rule-all");
@@ -44,7 +41,7 @@ fn jason_sees_black_stars_and_then_red_ones() {
         if text.contains("Ratings service is currently unavailable") { Ok(()) } else { Err(text) }
     });
     keep(&mut browser, "jason-ratings-abort");
-    mesh.kubectl.ok(&["apply", "-f", &sample("networking/virtual-service-all-v1.yaml")]);
+    rule("virtual-service-all-v1");
 
     rule("virtual-service-reviews-v3");
     sees(&mut browser, &page, "red", "jason has red stars");

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_test::mesh::{PATIENCE, sample};
-use mesh_test::{Mesh, eventually, http};
+use mesh_test::{Mesh, http};
 use serde_json::Value;
 
 /// Requests of one count. A share of one half is then off by more than 50 once in a million counts,
@@ -14,40 +13,19 @@ const REQUESTS: usize = 400;
 fn versions_get_their_shares() {
     let mesh = Mesh::with_bookinfo();
     let port = mesh.ingress_port().unwrap();
-    let rule = |name: &str| {
-        let file = sample(&format!("networking/{name}.yaml"));
-        mesh.kubectl.ok(&["apply", "-f", &file]);
-    };
+    let rule = |name: &str| mesh.rule(name);
     rule("destination-rule-all");
     rule("virtual-service-all-v1");
-    settled(port, &["v1"]);
     assert_eq!(count(port), BTreeMap::from([("v1".to_owned(), REQUESTS)]));
 
     rule("virtual-service-reviews-50-v3");
-    settled(port, &["v1", "v3"]);
     within(&count(port), &[("v1", 150..=250), ("v3", 150..=250)]);
 
     rule("virtual-service-reviews-90-10");
-    settled(port, &["v1", "v2"]);
     within(&count(port), &[("v1", 330..=390), ("v2", 10..=70)]);
 
     rule("virtual-service-reviews-v3");
-    settled(port, &["v3"]);
     assert_eq!(count(port), BTreeMap::from([("v3".to_owned(), REQUESTS)]));
-}
-
-/// Waits until, of sixty answers, all are of these versions and each version is among them.
-#[track_caller]
-fn settled(port: u16, versions: &[&str]) {
-    eventually("the rule is followed", PATIENCE, || {
-        let mut seen: Vec<String> = Vec::new();
-        for _ in 0..60 {
-            seen.push(version(port)?);
-        }
-        seen.sort();
-        seen.dedup();
-        if seen == versions { Ok(()) } else { Err(format!("{seen:?}")) }
-    });
 }
 
 fn count(port: u16) -> BTreeMap<String, usize> {

@@ -22,11 +22,11 @@ pub(crate) fn page(file: &str) {
     let mesh = prepare(&needs);
     let mut shell = Shell::start(bash(&mesh));
     for block in &blocks {
-        let mut tried = attempt(&mut shell, block);
+        let mut tried = attempt(&mesh, &mut shell, block);
         let deadline = Instant::now() + PATIENCE;
         while block.retry && tried.is_err() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(300));
-            tried = attempt(&mut shell, block);
+            tried = attempt(&mesh, &mut shell, block);
         }
         tried.unwrap_or_else(|wrong| panic!("{}\ndocs/tasks/{file}, {wrong}", mesh.state()));
     }
@@ -63,7 +63,7 @@ fn bash(mesh: &Mesh) -> Command {
 }
 
 /// Runs a block's commands; the error names the line of the page.
-fn attempt(shell: &mut Shell, block: &Block) -> Result<(), String> {
+fn attempt(mesh: &Mesh, shell: &mut Shell, block: &Block) -> Result<(), String> {
     for (index, step) in block.steps.iter().enumerate() {
         let printed = shell.run(&step.command);
         let place = format!("line {}: $ {}", step.line, step.command);
@@ -75,6 +75,7 @@ fn attempt(shell: &mut Shell, block: &Block) -> Result<(), String> {
         if let Some(wrong) = difference(&step.expected, &printed.text) {
             return Err(format!("{place}\n{wrong}"));
         }
+        mesh.acknowledged(&printed.text);
     }
     Ok(())
 }
