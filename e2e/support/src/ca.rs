@@ -42,6 +42,12 @@ impl Leaf {
         }
     }
 
+    /// A leaf for a server with these DNS names, valid from a minute ago for an hour.
+    pub fn server(names: &[&str]) -> Self {
+        let dns = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { uris: Vec::new(), dns, ..Self::spiffe("") }
+    }
+
     /// Also names `dns`.
     #[must_use]
     pub fn with_dns(mut self, dns: &str) -> Self {

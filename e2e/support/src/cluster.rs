@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use crate::kubectl::{Kubectl, Output, finish};
+use crate::outside::Outside;
 use crate::{settings, user};
 
 /// How to start a cluster.
@@ -19,6 +21,7 @@ pub struct Cluster {
     home: tempfile::TempDir,
     bin_dir: PathBuf,
     options: ClusterOptions,
+    outside: Option<Arc<Outside>>,
 }
 
 impl Cluster {
@@ -32,6 +35,18 @@ impl Cluster {
     /// # Panics
     /// If it does not start, with all that `meshctl` printed.
     pub fn start_with(options: ClusterOptions) -> Self {
+        Self::start_at(options, None)
+    }
+
+    /// Starts a cluster in the network of `outside`, whose hosts its pods reach.
+    ///
+    /// # Panics
+    /// If it does not start, with all that `meshctl` printed.
+    pub fn start_within(outside: &Arc<Outside>) -> Self {
+        Self::start_at(ClusterOptions::default(), Some(Arc::clone(outside)))
+    }
+
+    fn start_at(options: ClusterOptions, outside: Option<Arc<Outside>>) -> Self {
         let home = tempfile::Builder::new().prefix("lateen-e2e-").tempdir().expect("a directory");
         let mut bin_dir = settings::bin_dir();
         if options.ordinary_user {
@@ -40,7 +55,7 @@ impl Cluster {
             user::give(home.path());
             bin_dir = copies;
         }
-        let cluster = Self { home, bin_dir, options };
+        let cluster = Self { home, bin_dir, options, outside };
         cluster.up();
         cluster
     }
@@ -60,7 +75,7 @@ impl Cluster {
         let mut command = if self.options.ordinary_user {
             user::ordinary(&program)
         } else {
-            Command::new(program)
+            self.command(&program)
         };
         command.args(args).env("HOME", self.home.path()).env("KUBECONFIG", self.kubeconfig());
         finish(&mut command)
@@ -68,7 +83,24 @@ impl Cluster {
 
     /// A kubectl for this cluster.
     pub fn kubectl(&self, program: PathBuf) -> Kubectl {
-        Kubectl::new(program, &self.kubeconfig(), self.home.path())
+        let kubectl = Kubectl::new(program, &self.kubeconfig(), self.home.path());
+        kubectl.within(self.outside.clone())
+    }
+
+    /// A command that runs `program` where the cluster's loopback ports are.
+    pub fn command(&self, program: &Path) -> Command {
+        match &self.outside {
+            Some(outside) => outside.command(program),
+            None => Command::new(program),
+        }
+    }
+
+    /// Does `work` where the cluster's loopback ports are.
+    pub fn beside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.outside {
+            Some(outside) => outside.run(work),
+            None => work(),
+        }
     }
 
     /// The administrator's kubeconfig.

@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crate::outside::Outside;
 
 /// A kubectl that talks to one cluster.
 #[derive(Clone, Debug)]
@@ -10,6 +13,7 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
+    outside: Option<Arc<Outside>>,
 }
 
 /// What a command printed, and how it ended.
@@ -26,12 +30,23 @@ pub struct Output {
 impl Kubectl {
     /// kubectl at `program`, with the cluster of `kubeconfig`; `home` holds its cache.
     pub fn new(program: PathBuf, kubeconfig: &Path, home: &Path) -> Self {
-        Self { program, kubeconfig: kubeconfig.to_path_buf(), home: home.to_path_buf() }
+        let (kubeconfig, home) = (kubeconfig.to_path_buf(), home.to_path_buf());
+        Self { program, kubeconfig, home, outside: None }
+    }
+
+    /// The same, run in the network of `outside`.
+    #[must_use]
+    pub fn within(mut self, outside: Option<Arc<Outside>>) -> Self {
+        self.outside = outside;
+        self
     }
 
     /// The command line, for tests that need the process itself.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.outside {
+            Some(outside) => outside.command(&self.program),
+            None => Command::new(&self.program),
+        };
         command
             .args(args)
             .env("KUBECONFIG", &self.kubeconfig)

@@ -1,6 +1,7 @@
 //! A local cluster with the mesh in it, and what users do there.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::http::{self, Answer};
@@ -29,7 +30,12 @@ impl Mesh {
     /// Starts a cluster and installs the mesh as `meshctl install` does by itself, with `sets`.
     #[track_caller]
     pub fn install(sets: &[&str]) -> Self {
-        let cluster = Cluster::start();
+        Self::install_on(Cluster::start(), sets)
+    }
+
+    /// Installs the mesh with `sets` on a cluster.
+    #[track_caller]
+    pub fn install_on(cluster: Cluster, sets: &[&str]) -> Self {
         let kubectl = cluster.kubectl(settings::kubectl_newest());
         let mesh = Self { kubectl, cluster };
         let mut args = vec!["install", "-y"];
@@ -114,6 +120,11 @@ impl Mesh {
         took
     }
 
+    /// A command that runs `program` where the cluster's loopback ports are.
+    pub fn command(&self, program: &Path) -> Command {
+        self.cluster.command(program)
+    }
+
     /// Runs `meshctl` as this cluster's administrator.
     pub fn meshctl(&self, args: &[&str]) -> Output {
         self.cluster.meshctl(args)
@@ -139,7 +150,8 @@ impl Mesh {
 
     /// The product page through the gateway.
     pub fn page(&self) -> Result<Answer, String> {
-        http::get(self.ingress_port()?, "/productpage")
+        let port = self.ingress_port()?;
+        self.cluster.beside(|| http::get(port, "/productpage"))
     }
 
     /// Name and address of the only pod with label `app`, and `version` if it is not empty.

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -43,6 +44,20 @@ impl Netns {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    }
+
+    /// Adds an address to the loopback.
+    ///
+    /// # Panics
+    /// If `ip` refuses.
+    pub fn add_address(&self, address: Ipv4Addr) {
+        self.run(|| ip(&format!("addr add {address}/32 dev lo")));
+    }
+
+    /// A path by which other programs find this network, such as `nsenter`, while this lives.
+    pub fn path(&self) -> PathBuf {
+        let (process, file) = (std::process::id(), self.file.as_raw_fd());
+        PathBuf::from(format!("/proc/{process}/fd/{file}"))
     }
 
     /// Joins this network and another by a link; each end has an address, and all traffic to

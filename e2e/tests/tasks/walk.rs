@@ -1,9 +1,11 @@
 //! Walks a page on a cluster of its own.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_test::{Mesh, settings};
+use mesh_test::{Cluster, Mesh, Outside, settings};
 
 use crate::output::difference;
 use crate::page::{self, Block, Needs, Page};
@@ -33,10 +35,13 @@ pub(crate) fn page(file: &str) {
 }
 
 fn prepare(needs: &Needs) -> Mesh {
-    assert!(!needs.outside, "a world outside the cluster is not in this suite");
     let mut sets = vec!["meshConfig.accessLogFile=/dev/stdout"];
     sets.extend(needs.sets.iter().map(String::as_str));
-    let mesh = Mesh::install(&sets);
+    let cluster = match needs.outside {
+        true => Cluster::start_within(&Arc::new(Outside::new())),
+        false => Cluster::start(),
+    };
+    let mesh = Mesh::install_on(cluster, &sets);
     if needs.bookinfo {
         mesh.bookinfo();
     } else {
@@ -52,7 +57,7 @@ fn bash(mesh: &Mesh) -> Command {
     let own = [Some(settings::bin_dir()), kubectl.parent().map(Into::into)];
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(own.into_iter().flatten().chain(std::env::split_paths(&path)));
-    let mut command = Command::new("bash");
+    let mut command = mesh.command(Path::new("bash"));
     command
         .args(["--noprofile", "--norc"])
         .current_dir(settings::repository())
