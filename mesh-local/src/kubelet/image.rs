@@ -331,7 +331,9 @@ fn builtin() -> Vec<Entry> {
             _ => &[],
         };
         let names = names.iter().map(PathBuf::from).collect();
-        entries.push(Entry { names, ..program(image, binary, env) });
+        // Without arguments the load tool waits for requests.
+        let args = if binary == "load" { vec!["server".to_owned()] } else { Vec::new() };
+        entries.push(Entry { names, args, ..program(image, binary, env) });
     }
     entries
 }
