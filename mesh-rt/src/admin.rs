@@ -3,6 +3,8 @@
 //! It has no authentication: it may be read from everywhere it listens, but only this host may
 //! change anything, and it refuses what a web page of another origin could make a browser send.
 
+pub mod index;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -157,7 +159,8 @@ impl Admin {
         server.serve(tasks, listener, handler);
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> AdminReply {
+    /// Answers one request from `peer`, on whichever server it arrived.
+    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> AdminReply {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let Some(methods) = self.find(path) else {

@@ -19,6 +19,7 @@ use std::time::SystemTime;
 use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use mesh_api::bootstrap::Bootstrap;
+use mesh_rt::admin::index::{self, Link};
 use mesh_rt::admin::{Admin, AdminReply, AdminRequest};
 use mesh_rt::http_server::{reply, text};
 use mesh_rt::identity::LiveIdentity;
@@ -141,10 +142,11 @@ impl Pages {
                 text(StatusCode::OK, "OK\n")
             }
         });
-        for path in ["/", "/help"] {
-            admin = admin.route(Method::GET, path, |_| std::future::ready(help()));
-        }
-        admin
+        admin.route(Method::GET, "/", |_| std::future::ready(home())).route(
+            Method::GET,
+            "/help",
+            |_| std::future::ready(help()),
+        )
     }
 
     /// Composes a page on a blocking thread: dumps of large meshes take a while.
@@ -165,14 +167,33 @@ impl Pages {
     }
 }
 
+/// All pages, in the order of their paths.
+fn links() -> Vec<Link<'static>> {
+    let link = |changes| {
+        move |(path, _, help): &(&'static str, Page, &'static str)| Link { path, help, changes }
+    };
+    let mut links: Vec<_> =
+        READING.iter().map(link(false)).chain(CHANGING.iter().map(link(true))).collect();
+    for (path, help, changes) in [
+        ("/explain", "what happens to a request, and why (?destination=, see the docs)", false),
+        ("/help", "this page", false),
+        ("/reopen_logs", "opens access log files anew (POST)", true),
+    ] {
+        links.push(Link { path, help, changes });
+    }
+    links.sort_unstable_by_key(|link| (link.path, link.help));
+    links
+}
+
+/// For browsers.
+fn home() -> AdminReply {
+    index::page("Proxy admin", &links())
+}
+
 fn help() -> AdminReply {
-    let mut lines: Vec<(&str, &str)> =
-        READING.iter().chain(&CHANGING).map(|(path, _, words)| (*path, *words)).collect();
-    lines.push(("/explain", "what happens to a request, and why (?destination=, see the docs)"));
-    lines.push(("/help", "this page"));
-    lines.push(("/reopen_logs", "opens access log files anew (POST)"));
-    lines.sort_unstable();
-    let lines: String = lines.iter().map(|(path, words)| format!("  {path}: {words}\n")).collect();
+    let links = links();
+    let lines: String =
+        links.iter().map(|link| format!("  {}: {}\n", link.path, link.help)).collect();
     text(StatusCode::OK, format!("admin commands are:\n{lines}"))
 }
 

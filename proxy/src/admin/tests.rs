@@ -373,7 +373,7 @@ async fn the_pages_are_served_and_what_changes_something_wants_post() {
     pages.routes(process.admin(COMPONENT)).serve(&process.tasks, listener);
     for (request, expected, words) in [
         ("GET /help", "200", "/config_dump: "),
-        ("GET /", "200", "admin commands are:"),
+        ("GET /", "200", "<a href=\"/clusters\">/clusters</a>"),
         ("GET /clusters", "200", "outbound|9080||reviews::added_via_api::true"),
         ("GET /reset_counters", "405", "POST"),
         ("POST /reset_counters", "200", "OK"),
