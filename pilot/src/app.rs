@@ -112,18 +112,10 @@ pub async fn start_with(
         generator: generator.clone(),
     };
     let known = watches(process, settings, &client, published);
-    if let Some(listener) = listeners.webhooks {
-        let options = WebhookOptions {
-            namespace: settings.namespace.to_string(),
-            revision: settings.revision_name().to_owned(),
-            mesh: known.mesh(),
-        };
-        webhook::start(process, listener, &live, client.clone(), options)?;
-    }
     let context = Arc::new(Context {
         queue,
         auth: Authenticator {
-            tokens: Some(client),
+            tokens: Some(client.clone()),
             trust_domains: domains,
             check_node: settings.check_node,
         },
@@ -141,6 +133,15 @@ pub async fn start_with(
         generator,
     };
     let admin = debug::routes(admin, debug);
+    if let Some(listener) = listeners.webhooks {
+        let options = WebhookOptions {
+            namespace: settings.namespace.to_string(),
+            revision: settings.revision_name().to_owned(),
+            mesh: known.mesh(),
+            pages: admin.clone(),
+        };
+        webhook::start(process, listener, &live, client, options)?;
+    }
     let discovery = AdsServer::new(context.clone(), process.tasks.clone());
     let certificates = Some(relay(settings, &live)?);
     let services = Services { discovery: discovery.clone(), certificates };

@@ -7,11 +7,13 @@
 mod distribution;
 mod dump;
 mod registry;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use mesh_rt::admin::index::{self, Link};
 use mesh_rt::admin::{Admin, AdminReply, AdminRequest};
 use mesh_rt::http_server::{json, text};
 use pilot_model::generate::Generator;
@@ -41,7 +43,7 @@ pub struct Debug {
 
 type Page = fn(&Debug, &AdminRequest) -> Result<Value, AdminReply>;
 
-const PAGES: [(&str, &str, Page); 15] = [
+const PAGES: [(&str, &str, Page); 16] = [
     ("syncz", "what each proxy was sent and has acknowledged", Debug::syncz),
     ("adsz", "connected proxies and what they watch", Debug::adsz),
     ("connections", "connected proxies", Debug::connections),
@@ -64,6 +66,11 @@ const PAGES: [(&str, &str, Page); 15] = [
         "the last publication, and what is wrong with configuration",
         dump::push_status,
     ),
+    (
+        "prometheus_targets",
+        "the pods that ask to be scraped, for Prometheus' HTTP discovery",
+        targets::prometheus_targets,
+    ),
     ("list", "these pages", Debug::list),
 ];
 
@@ -74,6 +81,11 @@ pub fn routes(admin: Admin, debug: Debug) -> Admin {
         return admin;
     }
     let debug = Arc::new(debug);
+    let shared = debug.clone();
+    let admin = admin.route(Method::GET, "/debug", move |request| {
+        let debug = shared.clone();
+        async move { debug.admit(&request).await.map_or_else(|refused| refused, |()| home()) }
+    });
     PAGES.iter().fold(admin, |admin, (name, _, page)| {
         let (debug, page) = (debug.clone(), *page);
         admin.route(Method::GET, &format!("/debug/{name}"), move |request| {
@@ -81,6 +93,15 @@ pub fn routes(admin: Admin, debug: Debug) -> Admin {
             async move { answer(debug, page, request).await }
         })
     })
+}
+
+/// The pages, for browsers.
+fn home() -> AdminReply {
+    let paths: Vec<(String, &str)> =
+        PAGES.iter().map(|(name, help, _)| (format!("/debug/{name}"), *help)).collect();
+    let links: Vec<Link<'_>> =
+        paths.iter().map(|(path, help)| Link { path, help, changes: false }).collect();
+    index::page("Pilot debug pages", &links)
 }
 
 async fn answer(debug: Arc<Debug>, page: Page, request: AdminRequest) -> AdminReply {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use kube::Client;
 use mesh_api::mesh_config::MeshConfig;
+use mesh_rt::admin::Admin;
 use mesh_rt::identity::LiveIdentity;
 use mesh_rt::identity::tls::{ClientCertificates, server_config};
 use mesh_rt::process::Process;
@@ -27,7 +28,7 @@ use self::server::Injector;
 pub const PORT: u16 = 15017;
 
 /// What the webhook belongs to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WebhookOptions {
     /// The namespace of the control plane, where the injector's ConfigMap is.
     pub namespace: String,
@@ -35,6 +36,8 @@ pub struct WebhookOptions {
     pub revision: String,
     /// The mesh's settings, as they change.
     pub mesh: watch::Receiver<Arc<MeshConfig>>,
+    /// The debug pages, which are served beside the reviews.
+    pub pages: Admin,
 }
 
 /// Serves reviews on `listener` under the certificate of `live`, follows the injector's ConfigMap,
@@ -51,11 +54,11 @@ pub fn start(
     options: WebhookOptions,
 ) -> Result<(), TlsError> {
     let tls = Reloading::new(server_config(live, ClientCertificates::None, &[b"http/1.1"])?);
-    let WebhookOptions { namespace, revision, mesh } = options;
+    let WebhookOptions { namespace, revision, mesh, pages } = options;
     info!(address = ?listener.local_addr().ok(), revision, "injection webhook");
     let (publish, config) = watch::channel(None);
-    let injector =
-        Injector { config, mesh, metrics: Arc::new(InjectionMetrics::new(&process.metrics)) };
+    let metrics = Arc::new(InjectionMetrics::new(&process.metrics));
+    let injector = Injector { config, mesh, metrics, pages };
     server::serve(&process.tasks, listener, tls, injector);
 
     let loaded = process.readiness.block("injection settings");

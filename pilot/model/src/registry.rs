@@ -272,8 +272,21 @@ pub struct Workload {
     pub network: String,
     /// Whether it runs and is ready.
     pub ready: bool,
+    /// Where it asks to be scraped for metrics.
+    pub scrape: Option<Scrape>,
     /// Whether it is no pod, but what a WorkloadEntry or a ServiceEntry names.
     pub is_entry: bool,
+}
+
+/// Where a running pod asks to be scraped, by its annotations under `prometheus.io/`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scrape {
+    /// The port.
+    pub port: PortNumber,
+    /// The path; empty where it does not say.
+    pub path: String,
+    /// The scheme; empty where it does not say.
+    pub scheme: String,
 }
 
 impl Workload {

@@ -279,6 +279,8 @@ async fn a_proxy_gets_a_certificate_then_configuration_and_each_change() {
         let query = "proxyID=app-1.default&resource=Service/default/reviews";
         pilot.page(&format!("{path}?{query}")) != Value::Null
     }));
+    let index = tokio::task::block_in_place(|| get(pilot.http, "/debug")).unwrap();
+    assert!(index.body.contains("<a href=\"/debug/syncz\">"), "{index:?}");
     let text = pilot.process.metrics.encode();
     for line in [
         "pilot_services 1",

@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use mesh_api::mesh_config::MeshConfig;
+use mesh_rt::admin::Admin;
 use mesh_rt::http_server::{AtDrain, HttpLimits, HttpServer, json, read_body, text};
 use mesh_rt::tasks::Tasks;
 use mesh_rt::tls::Reloading;
@@ -34,13 +35,15 @@ const LIMITS: HttpLimits = HttpLimits {
 };
 
 /// What reviews are answered from. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Injector {
     /// The injector's settings; `None` until they have been read.
     pub(super) config: watch::Receiver<Option<Arc<Config>>>,
     /// The mesh's settings.
     pub(super) mesh: watch::Receiver<Arc<MeshConfig>>,
     pub(super) metrics: Arc<InjectionMetrics>,
+    /// The debug pages, for those who must not send their token in clear.
+    pub(super) pages: Admin,
 }
 
 /// Serves in the background until the drain of `tasks`.
@@ -60,6 +63,9 @@ impl Injector {
     async fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         if request.uri().path() == "/httpsReady" {
             return text(StatusCode::OK, "ready\n");
+        }
+        if request.uri().path().starts_with("/debug/") {
+            return self.pages.answer(request, peer).await;
         }
         let place = match Place::parse(request.uri().path()) {
             Ok(place) => place,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use mesh_rt::identity::{CsrSubject, Issued, KeyAlgorithm, KeyAndCsr, TrustBundle, WorkloadCert};
@@ -68,6 +68,9 @@ impl World {
             namespace: "istio-system".to_owned(),
             revision: "default".to_owned(),
             mesh,
+            pages: process.admin(component).route(Method::GET, "/debug/page", |_| {
+                std::future::ready(mesh_rt::http_server::text(StatusCode::OK, "shown\n"))
+            }),
         };
         start(&process, listener, &live, api.client(), options).unwrap();
         let ready = tokio::time::timeout(PATIENCE, process.readiness.wait_ready()).await;
@@ -224,6 +227,8 @@ async fn what_is_no_review_is_refused_and_nothing_else_suffers() {
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     let (status, _) = world.send(&world.root, get("/httpsReady")).await;
     assert_eq!(status, StatusCode::OK);
+    let (status, body) = world.send(&world.root, get("/debug/page")).await;
+    assert_eq!((status, &*body), (StatusCode::OK, &b"shown\n"[..]), "the debug pages are here too");
     let response = world.review("/inject", "default", &bookinfo()[0]).await;
     assert_eq!(response["allowed"], true);
 }

@@ -12,7 +12,7 @@ use mesh_api::labels;
 use mesh_api::name::{Hostname, Namespace};
 use mesh_api::port::{PortNumber, Protocol, Transport};
 
-use super::{Locality, Misfit, Port, Resolution, Service, TargetPort, Workload};
+use super::{Locality, Misfit, Port, Resolution, Scrape, Service, TargetPort, Workload};
 use crate::key::{Kind, ResourceKey};
 
 /// An endpoint slice: which addresses serve which ports of a service.
@@ -172,6 +172,7 @@ pub fn workload(object: &core::Pod, cluster: &str) -> Workload {
     let ports = ports.filter_map(|p| Some((p.name.clone()?, number(p.container_port)?)));
     let account = spec.and_then(|s| s.service_account_name.clone());
     Workload {
+        scrape: scrape(object),
         name: owner(meta, &pod, &labels),
         pod,
         namespace: meta.namespace.clone().unwrap_or_default(),
@@ -192,6 +193,16 @@ fn is_ready(pod: &core::Pod) -> bool {
     let mut conditions = conditions.into_iter().flatten();
     pod.metadata.deletion_timestamp.is_none()
         && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Where a pod asks to be scraped; nowhere when it has ended, or names no port.
+fn scrape(object: &core::Pod) -> Option<Scrape> {
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+    let all = object.metadata.annotations.as_ref().filter(|_| phase == Some("Running"))?;
+    let own = |name: &str| all.get(&format!("prometheus.io/{name}")).map(|value| value.trim());
+    let port = own("port").filter(|_| own("scrape") == Some("true"))?.parse().ok()?;
+    let text = |name| own(name).unwrap_or_default().to_owned();
+    Some(Scrape { port: number(port)?, path: text("path"), scheme: text("scheme") })
 }
 
 /// The workload a pod belongs to: the deployment of its replica set, or its controller.
