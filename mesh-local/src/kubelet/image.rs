@@ -6,6 +6,7 @@
 //! | `…/examples-bookinfo-*`, `lateen/bookinfo-*` | Bookinfo's programs, beside this executable |
 //! | `…/proxyv2`, `…/pilot`, `lateen/…` | the mesh's programs, beside this executable |
 //! | `curlimages/curl`, `mccutchen/go-httpbin`, `istio/tcp-echo-server`, `fortio/fortio` | the samples' programs, beside this executable |
+//! | `prom/prometheus` | Debian's Prometheus |
 //! | `lateen/host` | the **host's own programs**, read-only: `/bin/sh` unless the pod says otherwise |
 //! | entries of `images.yaml` | what they say |
 //!
@@ -164,10 +165,13 @@ impl Catalog {
                 vec![format!("{PROGRAM_DIR}/{name}")]
             }
             Some(path) => {
-                let remedy = if path.starts_with(&self.program_dir) {
-                    "build it, or install it beside this program"
-                } else {
-                    "mend the entry's binary"
+                let package = PACKAGED.iter().find(|(program, _)| path == Path::new(program));
+                let remedy = match package {
+                    Some((_, remedy)) => remedy,
+                    None if path.starts_with(&self.program_dir) => {
+                        "build it, or install it beside this program"
+                    }
+                    None => "mend the entry's binary",
                 };
                 return Err(ImageError::NoProgram {
                     image: reference.to_owned(),
@@ -280,6 +284,16 @@ fn best<'a>(entries: &'a [Entry], repository: &str) -> Option<&'a Entry> {
 /// The tools of the curl image that are ours: the program does as the name it is called by.
 const CURL_NAMES: [&str; 2] = ["/usr/bin/curl", "/usr/bin/nc"];
 
+const PROMETHEUS: &str = "/usr/bin/prometheus";
+
+/// Programs that a package of the machine provides, and how to install it. Debian starts the
+/// service of a package as it installs it; nobody needs that one here.
+const PACKAGED: [(&str, &str); 1] = [(
+    PROMETHEUS,
+    "install it: sudo apt-get install --no-install-recommends prometheus, and \
+     sudo systemctl disable --now prometheus, since the machine's own is not needed",
+)];
+
 /// What comes with the mesh.
 fn builtin() -> Vec<Entry> {
     let program = |repository: &str, binary: &str, env: &[(&str, &str)]| Entry {
@@ -335,6 +349,7 @@ fn builtin() -> Vec<Entry> {
         let args = if binary == "load" { vec!["server".to_owned()] } else { Vec::new() };
         entries.push(Entry { names, args, ..program(image, binary, env) });
     }
+    entries.push(program("prom/prometheus", PROMETHEUS, &[]));
     entries
 }
 
@@ -385,6 +400,16 @@ mod tests {
             assert_eq!(image.binary, Some(program), "{reference}");
             let names: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
             assert_eq!(image.names, names, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_packaged_program_is_the_machines_own_or_its_install_line() {
+        let (_dir, catalog) = catalog();
+        // Either way the package is what it is about.
+        match catalog.resolve("docker.io/prom/prometheus:v3.5.0") {
+            Ok(image) => assert_eq!(image.binary, Some(PathBuf::from(PROMETHEUS))),
+            Err(error) => assert!(error.to_string().contains("apt-get install"), "{error}"),
         }
     }
 
