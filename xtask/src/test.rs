@@ -37,6 +37,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
         tools::NEWUIDMAP,
         tools::CURL,
         tools::OPENSSL,
+        tools::PROMETHEUS,
         tools::CHROMIUM,
     ])?;
     let peers = peers::install()?;

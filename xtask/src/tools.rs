@@ -71,6 +71,13 @@ pub const CHROMIUM: Tool = Tool {
     install: "sudo apt-get install chromium",
 };
 
+/// What the addon's image stands for on a local cluster.
+pub const PROMETHEUS: Tool = Tool {
+    program: "prometheus",
+    purpose: "the tests of metrics, as users query them",
+    install: "sudo apt-get install --no-install-recommends prometheus",
+};
+
 /// A system C compiler, for the cryptography library.
 pub const CC: Tool = Tool {
     program: "cc",
