@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    analyze, completion, demo, experimental, explain, install, kube_inject, local, manifest,
-    proxy_config, proxy_status, uninstall, validate, version,
+    analyze, completion, dashboard, demo, experimental, explain, install, kube_inject, local,
+    manifest, proxy_config, proxy_status, uninstall, validate, version,
 };
 
 /// Install, inspect and run the mesh.
@@ -47,6 +47,9 @@ pub enum Command {
     Validate(validate::Args),
     /// Say what a proxy would do with a request, and why.
     Explain(explain::Args),
+    /// Open pages of the cluster in a browser.
+    #[command(subcommand, visible_aliases = ["dash", "d"])]
+    Dashboard(dashboard::Command),
     /// Commands under the names they have in `istioctl experimental`.
     #[command(subcommand, visible_aliases = ["x", "exp"])]
     Experimental(experimental::Command),
@@ -74,6 +77,9 @@ mod tests {
             "meshctl x ps deployment/a.default",
             "meshctl x wait --for=distribution virtualservice bookinfo.default",
             "meshctl x wait --for delete vs/a --timeout 300s --threshold .99 -v -o json",
+            "meshctl dashboard prometheus --address localhost --port 0 --browser=false",
+            "meshctl dash envoy a.default --ui-port 15000 --browser",
+            "meshctl d istiod-debug -l app=istiod",
             "meshctl version --short=false --remote=false",
             "meshctl pc cluster a -o short",
             "meshctl pc log a --level http:debug,info",

@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod completion;
 pub mod connect;
+pub mod dashboard;
 pub mod demo;
 pub mod experimental;
 pub mod explain;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::ProxyStatus(args) => proxy_status::run(&args)?,
         Command::Explain(args) => explain::run(&args)?,
         Command::Experimental(command) => experimental::run(&command)?,
+        Command::Dashboard(command) => dashboard::run(&command)?,
         Command::Version(args) => version::run(&args)?,
         Command::Completion(args) => completion::run(&args),
     }

@@ -7,6 +7,7 @@ pub mod chart;
 pub mod cli;
 pub mod cmd;
 pub mod control_plane;
+pub mod dashboard;
 pub mod distribution;
 pub mod error;
 pub mod explain;
