@@ -71,6 +71,11 @@ impl Cluster {
 
     /// Runs `meshctl` as this cluster's user and administrator.
     pub fn meshctl(&self, args: &[&str]) -> Output {
+        finish(&mut self.meshctl_command(args))
+    }
+
+    /// The command that [`Self::meshctl`] runs.
+    pub fn meshctl_command(&self, args: &[&str]) -> Command {
         let program = self.bin_dir.join("meshctl");
         let mut command = if self.options.ordinary_user {
             user::ordinary(&program)
@@ -78,7 +83,7 @@ impl Cluster {
             self.command(&program)
         };
         command.args(args).env("HOME", self.home.path()).env("KUBECONFIG", self.kubeconfig());
-        finish(&mut command)
+        command
     }
 
     /// A kubectl for this cluster.

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod ca;
 pub mod ca_server;
 pub mod cluster;
+pub mod dashboard;
 pub mod eventually;
 pub mod forward;
 pub mod http;
@@ -22,6 +23,7 @@ pub mod webhook;
 
 pub use browser::Browser;
 pub use cluster::{Cluster, ClusterOptions};
+pub use dashboard::Dashboard;
 pub use eventually::eventually;
 pub use forward::Forward;
 pub use kubectl::{Kubectl, Output};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::http::{self, Answer};
 use crate::metrics::{self, Sample};
-use crate::{Cluster, Kubectl, Output, eventually, settings};
+use crate::{Cluster, Dashboard, Kubectl, Output, eventually, settings};
 
 /// How long the slowest step may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -138,6 +138,13 @@ impl Mesh {
     /// A directory of this cluster's user.
     pub fn home(&self) -> &Path {
         self.cluster.home()
+    }
+
+    /// Starts `meshctl dashboard` with `args`, on any free port and without a browser.
+    #[track_caller]
+    pub fn dashboard(&self, args: &[&str]) -> Dashboard {
+        let args = [&["dashboard"], args, &["--browser=false", "--port", "0"]].concat();
+        Dashboard::start(self.cluster.meshctl_command(&args))
     }
 
     /// The gateway's port for pages on this machine.

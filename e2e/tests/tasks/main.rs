@@ -23,6 +23,7 @@ macro_rules! pages {
 
 pages! {
     fault_injection => "fault-injection.md",
+    querying_metrics => "querying-metrics.md",
     request_routing => "request-routing.md",
     request_timeouts => "request-timeouts.md",
     traffic_shifting => "traffic-shifting.md",
