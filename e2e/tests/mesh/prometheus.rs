@@ -21,14 +21,15 @@ fn the_queries_of_the_task_are_answered() {
     assert_eq!(rolled_out.code, 0, "{rolled_out:#?}\n{}", mesh.state());
     let prometheus = mesh.dashboard(&["prometheus"]);
 
-    // Six sidecars, the gateway, pilot and citadel.
+    // Six sidecars, the gateway, pilot, citadel and galley.
     eventually("all of the mesh is scraped", PATIENCE, || {
         let up = prometheus.query("up{job=\"kubernetes-pods\"} == 1")?;
         let mut pods: Vec<&str> = up.iter().map(|one| label(one, "pod")).collect();
         pods.sort_unstable();
         let are = |app: &&str| pods.iter().any(|pod| pod.starts_with(app));
-        let all = ["istiod-", "istio-ca-", "istio-ingressgateway-", "reviews-v3-"].iter().all(are);
-        if pods.len() == 9 && all { Ok(()) } else { Err(format!("{pods:?}")) }
+        let all = ["istiod-", "istio-ca-", "istio-galley-", "istio-ingressgateway-", "reviews-v3-"];
+        let all = all.iter().all(are);
+        if pods.len() == 10 && all { Ok(()) } else { Err(format!("{pods:?}")) }
     });
 
     // What the sidecar itself has counted before is what Prometheus adds the test's requests to.
