@@ -61,12 +61,12 @@ impl World {
         Self { tasks, bin, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// Runs a command line; `BIN` is httpbin's address and `DIR` a directory.
+    /// Runs a command line; `BIN` is httpbin's address, `DIR` a directory, `~` a blank.
     async fn curl(&self, line: &str) -> Ran {
         let words = line.split(' ').map(|word| {
             word.replace("BIN", &self.bin.to_string())
                 .replace("DIR", &self.dir.path().display().to_string())
-                .replace('_', " ")
+                .replace('~', " ")
         });
         self.run(&words.collect::<Vec<_>>(), None).await
     }
@@ -109,7 +109,7 @@ fn parsed(ran: &Ran) -> Value {
 async fn requests_are_as_asked_for() {
     let world = World::new().await;
     let got =
-        world.curl("-s BIN/get?a=1 -H X-One:_two -A agent -e http://from -u u:p -b k=v").await;
+        world.curl("-s BIN/get?a=1 -H X-One:~two -A agent -e http://from -u u:p -b k=v").await;
     assert_eq!((got.code, got.err.as_str()), (0, ""));
     let shown = parsed(&got);
     assert_eq!(shown["args"], json!({"a": ["1"]}));
@@ -133,7 +133,7 @@ async fn requests_are_as_asked_for() {
         (&json!({"a": ["1"]}), &json!({"f": ["from stdin"]}))
     );
     let old = world.curl("-s0 -w %{http_version} BIN/status/204").await;
-    assert_eq!(old.out, "1.1", "hyper answers HTTP/1.0 with 1.1 only where that is safe");
+    assert_eq!(old.out, "1.0");
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn output_goes_where_it_should() {
 #[tokio::test]
 async fn redirects_and_cookies() {
     let world = World::new().await;
-    let format = "%{http_code}_%{num_redirects}_%{redirect_url}";
+    let format = "%{http_code}~%{num_redirects}~%{redirect_url}";
     let stays = world.curl(&format!("-s -o /dev/null -w {format} BIN/redirect/2")).await.out;
     assert_eq!(stays, format!("302 0 http://{}/relative-redirect/1", world.bin));
     let follows = world.curl(&format!("-sL -o /dev/null -w {format} BIN/redirect/3")).await.out;
@@ -179,7 +179,7 @@ async fn redirects_and_cookies() {
     // What is posted to a 302 is not posted on; to a 307 it is.
     let url = format!("http%3A%2F%2F{}%2Fanything", world.bin);
     for (status, method) in [(302, "GET"), (307, "POST")] {
-        let to = format!("BIN/redirect-to?url={url}&status%5fcode={status}");
+        let to = format!("BIN/redirect-to?url={url}&status_code={status}");
         let shown = parsed(&world.curl(&format!("-sL -d a=1 {to}")).await);
         assert_eq!(shown["method"], method, "{status}");
     }
@@ -219,7 +219,7 @@ async fn failures_have_curls_codes_and_words() {
         assert_eq!(ran.code, code, "{line}: {ran:?}");
         assert!(ran.err.starts_with(&format!("curl: ({code}) {message}")), "{line}: {ran:?}");
     }
-    let silent = world.curl(&format!("-s {nobody} -w %{{http%5f}}%{{exitcode}}")).await;
+    let silent = world.curl(&format!("-s {nobody} -w %{{exitcode}}")).await;
     assert_eq!((silent.code, silent.out.as_str()), (7, "7"));
     let body = world.curl("-s --fail-with-body BIN/status/418").await;
     assert_eq!((body.code, body.out.as_str()), (22, "I'm a teapot!"));

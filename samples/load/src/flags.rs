@@ -310,7 +310,7 @@ mod tests {
             ("load", "a URL is expected"),
             ("load a b", "b: one URL is expected"),
             ("load -c 0 x", "invalid value \"0\" for flag -c"),
-            ("load -nope x", "flag needs an argument: -nope"),
+            ("load x -nope", "flag needs an argument: -nope"),
             ("load -nope 1 x", "flag provided but not defined: -nope"),
             ("load -t 5 x", "invalid value \"5\" for flag -t"),
             ("load -t 25h x", "at most 24h"),

@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(
             text,
             "Ended after 50ms : 4 calls. qps=80\n\
-             Aggregated Function Time : count 4 avg 0.004125 +/- 0.005139 min 0.0005 max 0.013 sum 0.0165\n\
+             Aggregated Function Time : count 4 avg 0.004125 +/- 0.00514 min 0.0005 max 0.013 sum 0.0165\n\
              # range, mid point, percentile, count\n\
              >= 0.0005 <= 0.001 , 0.00075 , 25.00, 1\n\
              > 0.001 <= 0.002 , 0.0015 , 75.00, 2\n\
