@@ -26,6 +26,7 @@ pages! {
     querying_metrics => "querying-metrics.md",
     request_routing => "request-routing.md",
     request_timeouts => "request-timeouts.md",
+    tcp_traffic_shifting => "tcp-traffic-shifting.md",
     traffic_shifting => "traffic-shifting.md",
 }
 

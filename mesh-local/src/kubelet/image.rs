@@ -401,6 +401,8 @@ mod tests {
             let names: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
             assert_eq!(image.names, names, "{reference}");
         }
+        let load = catalog.resolve("fortio/fortio").expect("known");
+        assert_eq!(load.args, ["server"], "it waits for requests when nothing is asked of it");
     }
 
     #[test]
