@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mesh_api::node_metadata::NodeMetadata;
 use proxy_model::cluster::Cluster;
+use proxy_model::http::route::Route;
 use proxy_model::listener::TrafficDirection;
 
 use super::labels::{Ends, Reporter, RequestProtocol, SecurityPolicy, Service, UNKNOWN, Workload};
@@ -19,6 +20,9 @@ const OWN_NAMES: [&str; 5] = [
     "InboundPassthroughClusterIpv4",
     "InboundPassthroughClusterIpv6",
 ];
+
+/// The route of a virtual host that answers for hosts outside the registry (`REGISTRY_ONLY`).
+const BLACK_HOLE_ROUTE: &str = "block_all";
 
 /// A revision that no label names.
 const LATEST: &str = "latest";
@@ -47,6 +51,8 @@ pub struct Facts<'a> {
     pub protocol: RequestProtocol,
     /// The Host header, where it may name the service.
     pub host: Option<&'a str>,
+    /// Whether [`is_black_hole`] says so of the route.
+    pub black_hole: bool,
     /// Envoy's short names of what went wrong, `-` for nothing.
     pub flags: &'a str,
 }
@@ -57,6 +63,12 @@ pub fn reporter(direction: TrafficDirection) -> Reporter {
         TrafficDirection::Inbound => Reporter::Destination,
         TrafficDirection::Outbound | TrafficDirection::Unspecified => Reporter::Source,
     }
+}
+
+/// Whether a route refuses what is outside the registry. It has no cluster, and is counted like
+/// connections that go to the cluster of that purpose.
+pub fn is_black_hole(route: Option<&Route>) -> bool {
+    route.is_some_and(|route| &*route.name == BLACK_HOLE_ROUTE)
 }
 
 /// Whether the service's name comes from the Host header.
@@ -194,6 +206,9 @@ fn service(facts: &Facts<'_>, destination: &Workload) -> Arc<Service> {
     // A peer's namespace is the service's, as far as anybody knows.
     let fallback = || Arc::clone(&destination.namespace);
     let Some(cluster) = &facts.upstream.cluster else {
+        if facts.black_hole {
+            return Arc::new(Service { host, name: OWN_NAMES[0].into(), namespace: fallback() });
+        }
         return Arc::new(Service { host: Arc::clone(&host), name: host, namespace: fallback() });
     };
     if OWN_NAMES.contains(&&*cluster.name) {

@@ -19,7 +19,7 @@ use proxy_model::http::manager::HttpConnectionManager;
 use proxy_model::listener::TrafficDirection;
 use tokio::time::Instant;
 
-use super::ends::{Facts, Own, ends, needs_host, reporter};
+use super::ends::{Facts, Own, ends, is_black_hole, needs_host, reporter};
 use super::labels::{Outcome, Reporter, RequestProtocol};
 use super::log_writer::LogWriter;
 use super::peer::PeerMetadata;
@@ -113,6 +113,7 @@ struct Key {
     downstream: Option<Arc<str>>,
     upstream: Option<Arc<str>>,
     host: Option<Box<str>>,
+    black_hole: bool,
     flags: u64,
     grpc: bool,
 }
@@ -156,7 +157,7 @@ impl Recorder {
             response_messages: record.grpc_response_messages,
         };
         let mut requests = self.requests.borrow_mut();
-        let remembered = requests.entry(key).or_insert_with_key(|(_, outcome)| {
+        let remembered = requests.entry(key).or_insert_with_key(|(key, outcome)| {
             let flags = record.flags.to_string();
             let facts = Facts {
                 downstream: &record.downstream,
@@ -165,6 +166,7 @@ impl Recorder {
                 upstream_metadata: record.upstream_metadata.as_deref(),
                 protocol: if record.grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
                 host: host(record),
+                black_hole: key.black_hole,
                 flags: &flags,
             };
             let ends = Arc::new(ends(&facts, &self.shared.own));
@@ -210,6 +212,7 @@ impl Recorder {
                 upstream_metadata: record.upstream_metadata.as_deref(),
                 protocol: RequestProtocol::Tcp,
                 host: None,
+                black_hole: false,
                 flags: &flags,
             };
             let ends = Arc::new(ends(&facts, &self.shared.own));
@@ -325,6 +328,7 @@ fn request_key(record: &RequestRecord) -> RequestKey {
         downstream: record.downstream.peer.as_ref().and_then(|peer| peer.uris.first().cloned()),
         upstream: record.upstream.peer.as_ref().and_then(|peer| peer.uris.first().cloned()),
         host: host(record).map(Box::from),
+        black_hole: is_black_hole(record.route.as_deref()),
         flags: record.flags.bits(),
         grpc: record.grpc,
     };
@@ -344,6 +348,7 @@ fn connection_key(record: &ConnectionRecord) -> Key {
         downstream: record.downstream.peer.as_ref().and_then(|peer| peer.uris.first().cloned()),
         upstream: record.upstream.peer.as_ref().and_then(|peer| peer.uris.first().cloned()),
         host: None,
+        black_hole: false,
         flags: record.flags.bits(),
         grpc: false,
     }

@@ -89,6 +89,7 @@ fn a_client_reports_what_the_endpoint_and_its_certificate_say() {
         upstream_metadata: None,
         protocol: RequestProtocol::Http,
         host: Some("reviews:9080"),
+        black_hole: false,
         flags: "-",
     };
     let label = labels(&facts, &own("productpage-v1", CLIENT));
@@ -142,6 +143,7 @@ fn a_server_reports_what_the_client_proved() {
             upstream_metadata: None,
             protocol: RequestProtocol::Grpc,
             host: None,
+            black_hole: false,
             flags: "DC",
         };
         let label = labels(&facts, &own("reviews-v1", SERVER));
@@ -166,6 +168,8 @@ fn what_is_no_service_is_named_by_host_or_cluster() {
         (None, Some("a.example"), ("a.example", "a.example", "unknown")),
         (None, None, ("unknown", "unknown", "unknown")),
         (Some(passthrough), Some("a.example"), ("a.example", "PassthroughCluster", "unknown")),
+        // No cluster, for a route that refuses.
+        (None, Some("refused.example"), ("refused.example", "BlackHoleCluster", "unknown")),
     ];
     for (cluster, host, expected) in cases {
         let upstream = UpstreamFacts { cluster: cluster.map(Arc::new), ..UpstreamFacts::default() };
@@ -177,6 +181,7 @@ fn what_is_no_service_is_named_by_host_or_cluster() {
             upstream_metadata: None,
             protocol: RequestProtocol::Tcp,
             host,
+            black_hole: expected.1 == "BlackHoleCluster",
             flags: "-",
         };
         let label = labels(&facts, &own("p", ""));
