@@ -8,6 +8,7 @@ mod browser;
 mod control_plane_loss;
 mod dashboard;
 mod distribution;
+mod egress;
 mod mtls;
 mod on_demand;
 mod prometheus;

@@ -22,6 +22,7 @@ macro_rules! pages {
 }
 
 pages! {
+    egress_control => "egress-control.md",
     fault_injection => "fault-injection.md",
     querying_metrics => "querying-metrics.md",
     request_routing => "request-routing.md",
