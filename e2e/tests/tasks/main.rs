@@ -24,6 +24,7 @@ macro_rules! pages {
 pages! {
     egress_control => "egress-control.md",
     fault_injection => "fault-injection.md",
+    mirroring => "mirroring.md",
     querying_metrics => "querying-metrics.md",
     request_routing => "request-routing.md",
     request_timeouts => "request-timeouts.md",
