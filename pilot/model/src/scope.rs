@@ -206,6 +206,12 @@ impl Scope {
         &self.key
     }
 
+    /// The labels of the workloads it is for; none for all.
+    fn selector(&self) -> Option<&Labels> {
+        let selector = self.sidecar.spec.workload_selector.as_ref();
+        selector.map(|selector| &selector.labels).filter(|labels| !labels.is_empty())
+    }
+
     /// Sorts the oldest first; those of one moment by namespace and name.
     pub(crate) fn age(&self) -> (i64, ResourceKey) {
         (created(&self.sidecar.metadata), self.key.clone())
@@ -294,22 +300,19 @@ impl Hash for Scope {
     }
 }
 
+/// Scopes by namespace, oldest first.
+pub type Scopes = BTreeMap<String, Vec<Arc<Scope>>>;
+
 /// The scope of a workload: of those of its namespace that select it, else of those of its
-/// namespace for all workloads, else of those of the root namespace for all; of several the
-/// oldest, which comes first.
+/// namespace for all workloads, else of those of the root namespace for all; of several the oldest.
 pub(crate) fn select<'a>(
-    scopes: &'a [Arc<Scope>],
+    scopes: &'a Scopes,
     (namespace, labels): (&str, &Labels),
     root: &str,
 ) -> Option<&'a Arc<Scope>> {
-    let selector = |scope: &Scope| {
-        let selector = scope.sidecar.spec.workload_selector.as_ref();
-        selector.map(|selector| selector.labels.clone()).unwrap_or_default()
-    };
-    let find = |place: &str, fits: &dyn Fn(&Labels) -> bool| {
-        scopes.iter().find(|scope| scope.key.namespace == place && fits(&selector(scope)))
-    };
-    let selecting = find(namespace, &|own| !own.is_empty() && is_subset(own, labels));
-    let whole = |place: &str| find(place, &Labels::is_empty);
+    let of = |place: &str| scopes.get(place).into_iter().flatten();
+    let selecting = of(namespace)
+        .find(|scope| scope.selector().is_some_and(|selector| is_subset(selector, labels)));
+    let whole = |place: &str| of(place).find(|scope| scope.selector().is_none());
     selecting.or_else(|| whole(namespace)).or_else(|| whole(root))
 }

@@ -21,7 +21,7 @@ impl Snapshot {
         class: &'a Class,
     ) -> Box<dyn Iterator<Item = &'a Arc<Service>> + 'a> {
         match &class.scope {
-            Some(scope) => Box::new(self.imported(scope, &class.namespace).values()),
+            Some(scope) => Box::new(self.imported(scope, &class.namespace).services.values()),
             None => Box::new(self.visible(&class.namespace)),
         }
     }
@@ -29,7 +29,7 @@ impl Snapshot {
     /// The service of that name, when proxies of a class know it.
     pub fn known_service(&self, class: &Class, host: &Hostname) -> Option<&Arc<Service>> {
         match &class.scope {
-            Some(scope) => self.imported(scope, &class.namespace).get(host),
+            Some(scope) => self.imported(scope, &class.namespace).services.get(host),
             None => self.service(&class.namespace, host),
         }
     }
@@ -43,7 +43,7 @@ impl Snapshot {
         let Some(scope) = &class.scope else {
             return Box::new(self.at_port(&class.namespace, port));
         };
-        let imported = self.imported(scope, &class.namespace);
+        let imported = &self.imported(scope, &class.namespace).services;
         let all = self.by_port.get(&port).map(Vec::as_slice).unwrap_or_default();
         Box::new(all.iter().filter_map(move |service| {
             let known = imported.get(&service.host)?;
@@ -56,8 +56,13 @@ impl Snapshot {
         &'a self,
         class: &'a Class,
     ) -> impl Iterator<Item = &'a Arc<VirtualService>> + 'a {
-        let (scope, namespace) = (class.scope.as_deref(), class.namespace.as_str());
-        self.virtual_services.iter().filter(move |vs| self.applies(vs, scope, namespace))
+        let namespace = class.namespace.as_str();
+        let imported = class.scope.as_ref().map(|scope| self.imported(scope, namespace));
+        let (is_chosen, all) = match imported {
+            Some(imported) => (true, &imported.rules),
+            None => (false, &self.virtual_services),
+        };
+        all.iter().filter(move |vs| is_chosen || self.applies(vs, None, namespace))
     }
 
     /// Whether proxies in that namespace see the virtual service.
@@ -84,7 +89,10 @@ impl Snapshot {
 
     /// The services within a scope, and those that its rules lead to.
     fn import(&self, scope: &Scope, namespace: &str) -> Imported {
-        let mut all = Imported::new();
+        let rules = self.virtual_services.iter();
+        let rules = rules.filter(|vs| self.applies(vs, Some(scope), namespace));
+        let rules: Vec<Arc<VirtualService>> = rules.map(Arc::clone).collect();
+        let mut all = BTreeMap::new();
         for (host, named) in &self.services {
             let seen = named.iter().filter(|service| self.sees(namespace, service));
             let mut within = seen.filter_map(|service| narrowed(scope, service, namespace));
@@ -96,10 +104,7 @@ impl Snapshot {
             all.insert(host.clone(), own.unwrap_or(first));
         }
         let mut wanted: BTreeMap<Hostname, BTreeSet<Option<u16>>> = BTreeMap::new();
-        for vs in &self.virtual_services {
-            if !self.applies(vs, Some(scope), namespace) {
-                continue;
-            }
+        for vs in &rules {
             let place = vs.metadata.namespace.as_deref().unwrap_or_default();
             for (host, port) in destinations(vs) {
                 if let Some(host) = self.resolve(host, place) {
@@ -121,6 +126,6 @@ impl Snapshot {
                 all.insert(host, service);
             }
         }
-        all
+        Imported { services: all, rules }
     }
 }

@@ -16,8 +16,10 @@ use mesh_api::selector::{Labels, is_subset};
 use crate::key::ResourceKey;
 use crate::registry::kube::{Node, Slice, created};
 use crate::registry::service_entry::{self, Entry};
-use crate::registry::{Address, Endpoint, Export, Instance, Locality, Service, Workload, vips};
-use crate::scope::Scope;
+use crate::registry::{
+    Address, Endpoint, Export, Instance, Locality, Resolution, Service, Workload, vips,
+};
+use crate::scope::Scopes;
 use crate::scope::imports::Cache;
 use crate::store::{Held, Shard};
 
@@ -37,6 +39,8 @@ pub struct Snapshot {
     pub services: BTreeMap<Hostname, Vec<Arc<Service>>>,
     /// Services by port, oldest first.
     pub by_port: BTreeMap<PortNumber, Vec<Arc<Service>>>,
+    /// Services that are other names of a service, by that service's name.
+    pub aliases: BTreeMap<Hostname, Vec<Arc<Service>>>,
     /// Endpoints of services by name and what defines the service, in the order of their
     /// addresses.
     pub endpoints: BTreeMap<Hostname, BTreeMap<ResourceKey, Arc<Vec<Endpoint>>>>,
@@ -56,8 +60,8 @@ pub struct Snapshot {
     pub workload_entries: Vec<Arc<WorkloadEntry>>,
     /// Peer authentications, oldest first.
     pub peer_authentications: Vec<Arc<PeerAuthentication>>,
-    /// Scopes of Sidecar resources, oldest first.
-    pub scopes: Vec<Arc<Scope>>,
+    /// Scopes of Sidecar resources.
+    pub scopes: Scopes,
     /// What scopes include.
     pub(crate) imports: Cache,
 }
@@ -138,7 +142,7 @@ pub(crate) struct World {
     gateways: Vec<Arc<Gateway>>,
     workload_entries: Vec<Arc<WorkloadEntry>>,
     peer_authentications: Vec<Arc<PeerAuthentication>>,
-    scopes: Vec<Arc<Scope>>,
+    scopes: Scopes,
 }
 
 /// The objects of one cluster that others refer to.
@@ -169,7 +173,7 @@ impl World {
             gateways: Vec::new(),
             workload_entries: Vec::new(),
             peer_authentications: Vec::new(),
-            scopes: Vec::new(),
+            scopes: Scopes::new(),
         }
     }
 
@@ -208,7 +212,9 @@ impl World {
                 Held::DestinationRule(o) => self.destination_rules.push(Arc::clone(o)),
                 Held::Gateway(o) => self.gateways.push(Arc::clone(o)),
                 Held::PeerAuthentication(o) => self.peer_authentications.push(Arc::clone(o)),
-                Held::Scope(o) => self.scopes.push(Arc::clone(o)),
+                Held::Scope(o) => {
+                    self.scopes.entry(key.namespace.clone()).or_default().push(Arc::clone(o))
+                }
                 Held::Mesh(o) => self.mesh = self.mesh.take().or_else(|| Some(Arc::clone(o))),
             }
         }
@@ -285,8 +291,16 @@ impl World {
             let age = |s: &Service| (s.is_entry(), s.created, s.object.clone());
             named.sort_by_cached_key(|service| age(service));
         }
-        self.scopes.sort_by_cached_key(|scope| scope.age());
+        for scopes in self.scopes.values_mut() {
+            scopes.sort_by_cached_key(|scope| scope.age());
+        }
         let mut by_port: BTreeMap<PortNumber, Vec<Arc<Service>>> = BTreeMap::new();
+        let mut aliases: BTreeMap<Hostname, Vec<Arc<Service>>> = BTreeMap::new();
+        for service in self.services.values().flatten() {
+            if let Resolution::Alias(target) = &service.resolution {
+                aliases.entry(target.clone()).or_default().push(Arc::clone(service));
+            }
+        }
         let mut oldest: Vec<&Arc<Service>> = self.services.values().flatten().collect();
         oldest.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.host.cmp(&b.host)));
         for service in oldest {
@@ -305,6 +319,7 @@ impl World {
             namespaces: self.namespaces,
             endpoints: endpoints.collect(),
             by_port,
+            aliases,
             services: self.services,
             workloads: self.workloads,
             pod_cidrs: self.pod_cidrs,

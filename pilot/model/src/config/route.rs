@@ -241,9 +241,10 @@ pub(crate) fn governing(
 
 /// The names under which a sidecar's application may call a service.
 fn domains(snapshot: &Snapshot, class: &Class, service: &Service) -> Vec<String> {
-    let aliases = snapshot.known(class).filter(
-        |alias| matches!(&alias.resolution, Resolution::Alias(target) if *target == service.host),
-    );
+    let aliases = snapshot.aliases.get(&service.host).into_iter().flatten().filter(|alias| {
+        let known = snapshot.known_service(class, &alias.host);
+        known.is_some_and(|known| known.object == alias.object)
+    });
     let mut all: Vec<String> = Vec::new();
     for named in std::iter::once(service).chain(aliases.map(|alias| &**alias)) {
         let mut names = vec![named.host.as_str().to_owned()];

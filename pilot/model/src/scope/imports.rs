@@ -13,9 +13,14 @@ use mesh_api::port::PortNumber;
 use super::Scope;
 use crate::registry::Service;
 
-/// The services that proxies of a scope in a namespace know, each with the ports it may be reached
-/// at.
-pub(crate) type Imported = BTreeMap<Hostname, Arc<Service>>;
+/// What proxies of a scope in a namespace know.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    /// Services, each with the ports it may be reached at.
+    pub(crate) services: BTreeMap<Hostname, Arc<Service>>,
+    /// The virtual services that apply to what they send.
+    pub(crate) rules: Vec<Arc<VirtualService>>,
+}
 
 /// What was computed for a snapshot, by scope and namespace. Only grows, so that references into
 /// it last as long as the snapshot.

@@ -23,8 +23,12 @@ fn the_nearest_scope_counts() {
         scope("default", "reviews", selecting("reviews")),
     ];
     let chosen = |namespace: &str, app: &str, all: &[Arc<Scope>]| {
+        let mut scopes = Scopes::new();
+        for scope in all {
+            scopes.entry(scope.key().namespace.clone()).or_default().push(Arc::clone(scope));
+        }
         let labels = Labels::from([("app".to_owned(), app.to_owned())]);
-        let found = select(all, (namespace, &labels), "istio-system");
+        let found = select(&scopes, (namespace, &labels), "istio-system");
         found.map(|scope| scope.key().to_string())
     };
     let cases = [
