@@ -24,7 +24,8 @@ const EXAMPLES: &str = "Examples:
   proxy sidecar --domain default.svc.cluster.local
   proxy gateway --concurrency 2
   proxy sidecar --config bootstrap.json
-  proxy drain";
+  proxy drain
+  proxy request GET stats?filter=upstream_rq";
 
 /// A role of the binary.
 #[derive(Debug, Subcommand)]
@@ -40,6 +41,8 @@ pub enum Command {
     Init(Box<crate::init::Args>),
     /// Waits until the proxy of this pod is ready: what a postStart hook calls.
     Wait(crate::wait::Args),
+    /// Asks the admin interface of the proxy of this pod: `request GET stats`.
+    Request(crate::request::Args),
 }
 
 /// Flags of a running proxy.

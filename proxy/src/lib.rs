@@ -13,6 +13,7 @@ pub mod init;
 pub mod l4;
 pub mod listener;
 pub mod observe;
+pub mod request;
 pub mod settings;
 pub mod status;
 pub mod tls;

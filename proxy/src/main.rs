@@ -10,7 +10,7 @@ use mesh_api::node::NodeType;
 use mesh_rt::process::{self, Component};
 use mesh_rt::settings::{Layered, ProcessEnv, Settings};
 use proxy::cli::{Cli, Command, RunArgs};
-use proxy::{app, cli, init, settings, wait};
+use proxy::{app, cli, init, request, settings, wait};
 
 const COMPONENT: Component = Component {
     name: "proxy",
@@ -39,6 +39,10 @@ fn main() -> ExitCode {
         Command::Wait(args) => match wait::run(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => say(&format!("proxy wait: {error}\n"), ExitCode::FAILURE),
+        },
+        Command::Request(args) => match request::run(&args, &mut std::io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => say(&format!("proxy request: {error}\n"), ExitCode::FAILURE),
         },
     }
 }
