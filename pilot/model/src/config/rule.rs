@@ -235,10 +235,19 @@ impl Rule<'_> {
             action["weighted_clusters"] = json!({ "clusters": weighted });
             action.as_object_mut()?.remove("cluster");
         }
-        let timeout = http.timeout.map_or_else(|| "0s".to_owned(), |timeout| timeout.to_string());
-        action["timeout"] = timeout.clone().into();
-        action["max_stream_duration"] =
-            json!({ "max_stream_duration": "0s", "grpc_timeout_header_max": timeout });
+        let timeout = http.timeout.filter(|timeout| !timeout.get().is_zero());
+        match timeout {
+            // Envoy counts the time-out only where the stream is not limited.
+            Some(timeout) => {
+                action["timeout"] = timeout.to_string().into();
+                action["max_grpc_timeout"] = timeout.to_string().into();
+            }
+            None => {
+                action["timeout"] = "0s".into();
+                action["max_stream_duration"] =
+                    json!({ "max_stream_duration": "0s", "grpc_timeout_header_max": "0s" });
+            }
+        }
         let Rules { snapshot, class, .. } = self.rules;
         let first = action["cluster"].as_str().or_else(|| {
             action.pointer("/weighted_clusters/clusters/0/name").and_then(Value::as_str)
@@ -275,6 +284,8 @@ impl Rule<'_> {
             let cluster = self.cluster(&destination.destination, notes)?;
             let mut entry = json!({ "name": cluster, "weight": weight });
             let headers = destination.headers.clone().unwrap_or_default();
+            let host = headers.request.as_ref().and_then(authority);
+            set(&mut entry, "host_rewrite_literal", json!(host));
             mutate(&mut entry, "request", headers.request.as_ref());
             mutate(&mut entry, "response", headers.response.as_ref());
             all.push(entry);
@@ -361,6 +372,10 @@ fn condition(matching: Option<&HttpMatchRequest>) -> Value {
     headers.extend(matching.without_headers.iter().map(|(name, value)| {
         let mut header = tested("name", name, value);
         header["invert_match"] = true.into();
+        if header.get("string_match").is_some() {
+            // A header that is absent has no such value either.
+            header["treat_missing_header_as_empty"] = true.into();
+        }
         header
     }));
     if !headers.is_empty() {
