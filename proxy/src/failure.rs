@@ -186,6 +186,14 @@ impl Failure {
             .replace(char::is_whitespace, "_")
     }
 
+    /// The transport's own words as Envoy logs them: without blanks.
+    pub fn logged_reason(&self) -> Arc<str> {
+        if self.reason.contains(char::is_whitespace) {
+            return self.reason.replace(char::is_whitespace, "_").into();
+        }
+        Arc::clone(&self.reason)
+    }
+
     /// Envoy's body text of the reply made when no response has begun. `attempts` counts the
     /// tries that were made.
     pub fn body(&self, attempts: u32) -> String {
@@ -203,14 +211,10 @@ impl Failure {
             }
             FailureKind::MaxStreamDuration => "upstream max stream duration reached".to_owned(),
             _ => {
+                // The transport's words are for the log: a client need not know the way.
                 let retried = if attempts > 1 { "retried and the latest " } else { "" };
-                let transport = if self.reason.is_empty() {
-                    String::new()
-                } else {
-                    format!(", transport failure reason: {}", self.reason)
-                };
                 format!(
-                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}{transport}",
+                    "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
                     self.kind.reset_reason()
                 )
             }
@@ -242,7 +246,7 @@ mod tests {
         );
         assert_eq!(
             refused.body(1),
-            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused"
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
         );
         let terminated = Failure::new(FailureKind::ConnectionTermination);
         assert_eq!(

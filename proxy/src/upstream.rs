@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod counters;
 pub mod dial;
 mod dns;
 pub mod exchange;
@@ -164,7 +165,10 @@ impl Upstreams {
         let state = self.state(cluster);
         let limits = pick.limits(cluster);
         let connection = Permit::take(&state.shared, |c| &c.connections, limits.max_connections)
-            .ok_or_else(|| Failure::new(FailureKind::Overflow))?;
+            .ok_or_else(|| {
+                state.shared.counters.cx_overflow.inc();
+                Failure::new(FailureKind::Overflow)
+            })?;
         let chosen = self.choose(cluster, &state, pick).await?;
         let host = state.host(&chosen.address);
         let load = Load::new(&host);
@@ -173,6 +177,8 @@ impl Upstreams {
                 |failure| self.report(cluster, &chosen.address, Err(failure), chosen.hosts()),
             )?;
         self.report(cluster, &chosen.address, Ok(200), chosen.hosts());
+        state.shared.counters.rq_total.inc();
+        host.total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(TcpUpstream {
             stream: dialed.io,
             endpoint: chosen.endpoint,
@@ -195,16 +201,24 @@ impl Upstreams {
         let state = self.state(cluster);
         let limits = pick.limits(cluster);
         let chosen = self.choose(cluster, &state, pick).await.map_err(|failure| (failure, None))?;
-        let request = Permit::take(&state.shared, |c| &c.requests, limits.max_requests)
-            .ok_or_else(|| (Failure::new(FailureKind::Overflow), Some(chosen.endpoint.clone())))?;
         let pool = self.pool(cluster, &state, &chosen, &pick.tls);
         let load = Load::new(pool.host());
         let slot = self.slot(cluster, &chosen, &pool, pick).await.map_err(|failure| {
-            if failure.kind != FailureKind::Overflow {
-                self.report(cluster, &chosen.address, Err(&failure), chosen.hosts());
+            // What this proxy refused itself says nothing of the endpoint.
+            if failure.kind == FailureKind::Overflow {
+                return (failure, None);
             }
+            self.report(cluster, &chosen.address, Err(&failure), chosen.hosts());
             (failure, Some(Arc::clone(&chosen.endpoint)))
         })?;
+        // A request that waits for a connection is not under way yet.
+        let request = Permit::take(&state.shared, |c| &c.requests, limits.max_requests);
+        let Some(request) = request else {
+            pool.give_back(slot);
+            return Err((Failure::new(FailureKind::Overflow), Some(chosen.endpoint)));
+        };
+        state.shared.counters.rq_total.inc();
+        pool.host().total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let Chosen { endpoint, address, set } = chosen;
         Ok(Exchange { endpoint, address, set, slot, pool, load, request })
     }
@@ -253,6 +267,10 @@ impl Upstreams {
         result: Result<u16, &Failure>,
         hosts: usize,
     ) {
+        // A request that its own client broke off says nothing of the endpoint.
+        if result.is_err_and(|failure| failure.kind == FailureKind::LocalReset) {
+            return;
+        }
         let deps = &self.0.deps;
         let state = self.state(cluster);
         let host = state.host(address);
@@ -272,6 +290,11 @@ impl Upstreams {
             let chance = (deps.shared.now(), (deps.random)());
             outlier::observe(settings, (&state.shared, &host), outcome, hosts, chance);
         }
+    }
+
+    /// What workers share of the cluster: where its counters are.
+    pub fn shared(&self, cluster: &Arc<Cluster>) -> Arc<ClusterShared> {
+        Arc::clone(&self.state(cluster).shared)
     }
 
     /// Takes one of the cluster's retries; `None` when the circuit breaker is open.
@@ -424,9 +447,17 @@ impl Upstreams {
         let dialed = tokio::time::timeout(cluster.connect_timeout, connect)
             .await
             .unwrap_or_else(|_| Err(Failure::new(FailureKind::ConnectionTimeout)));
-        let host = self.0.deps.shared.cluster(&cluster.name).host(address);
-        let counter = if dialed.is_ok() { &host.connected } else { &host.connect_failed };
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let shared = self.0.deps.shared.cluster(&cluster.name);
+        let host = shared.host(address);
+        host.connected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        shared.counters.cx_total.inc();
+        if let Err(failure) = &dialed {
+            host.connect_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            shared.counters.cx_connect_fail.inc();
+            if failure.kind == FailureKind::ConnectionTimeout {
+                shared.counters.cx_connect_timeout.inc();
+            }
+        }
         dialed
     }
 
@@ -436,7 +467,11 @@ impl Upstreams {
         state: &Rc<ClusterState>,
         pick: &PickFor,
     ) -> Result<Chosen, Failure> {
-        select::choose(&self.0.deps, cluster, state, pick).await
+        let chosen = select::choose(&self.0.deps, cluster, state, pick).await;
+        if chosen.as_ref().is_err_and(|failure| failure.kind == FailureKind::NoHealthyUpstream) {
+            state.shared.counters.cx_none_healthy.inc();
+        }
+        chosen
     }
 }
 

@@ -102,7 +102,21 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// All values of a header, joined by commas as Envoy's matchers see them.
+    /// The values of a header, or of a pseudo header, those that are text.
+    pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let is_own = name.starts_with(':') || name == "host";
+        let own = is_own.then(|| self.header(name)).flatten();
+        let all = (!is_own).then(|| self.headers.get_all(name));
+        let values = all.into_iter().flatten().filter_map(|value| value.to_str().ok());
+        own.into_iter().chain(values)
+    }
+
+    /// Whether a header or pseudo header is there.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.header(name).is_some() || !name.starts_with(':') && self.headers.contains_key(name)
+    }
+
+    /// All values of a header, joined by commas as Envoy hashes them.
     pub fn joined_header(&self, name: &str) -> Option<std::borrow::Cow<'a, str>> {
         if name.starts_with(':') || name == "host" {
             return self.header(name).map(Into::into);
@@ -153,5 +167,8 @@ mod tests {
         assert_eq!(head.header("host"), Some("a:80"));
         assert_eq!(head.joined_header("x-a").as_deref(), Some("1,2"));
         assert_eq!(head.joined_header("x-b"), None);
+        assert_eq!(head.header_values("x-a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(head.header_values(":authority").collect::<Vec<_>>(), ["a:80"]);
+        assert!(head.has_header("x-a") && head.has_header("host") && !head.has_header("x-b"));
     }
 }

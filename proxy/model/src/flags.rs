@@ -2,28 +2,36 @@
 
 use std::fmt;
 
-/// A set of response flags.
+/// A set of response flags, which remembers the order they were set in, as Envoy's does.
 ///
 /// ```
 /// use proxy_model::flags::ResponseFlags;
 ///
-/// let flags = ResponseFlags::UF | ResponseFlags::URX;
-/// assert_eq!(flags.to_string(), "UF,URX");
+/// let flags = ResponseFlags::URX | ResponseFlags::UF | ResponseFlags::URX;
+/// assert_eq!(flags.to_string(), "URX,UF");
 /// assert_eq!(ResponseFlags::default().to_string(), "-");
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct ResponseFlags(u64);
+pub struct ResponseFlags(
+    /// Codes of the flags, five bits each, the first flag lowest; 0 is none.
+    u64,
+);
 
-/// Declares the flags in the order Envoy prints them.
+/// Bits of a flag's code.
+const CODE: u32 = 5;
+/// Flags that find room; no exchange has more than half as many.
+const ROOM: u32 = u64::BITS / CODE;
+
+/// Declares the flags in the order of Envoy's list.
 macro_rules! flags {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $long:literal;)*) => {
         #[allow(missing_docs, reason = "each flag has its meaning below")]
         impl ResponseFlags {
-            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+            $($(#[$doc])* pub const $name: Self = Self($bit + 1);)*
         }
 
-        /// Bit, short name, long name.
-        const TABLE: &[(u64, &str, &str)] = &[$((1 << $bit, stringify!($name), $long)),*];
+        /// Code, short name, long name.
+        const TABLE: &[(u64, &str, &str)] = &[$(($bit + 1, stringify!($name), $long)),*];
     };
 }
 
@@ -101,20 +109,36 @@ impl ResponseFlags {
 
     /// Whether one of `other`'s flags is set.
     pub fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
+        other.codes().any(|code| self.has(code))
     }
 
-    /// Sets the flags of `other`.
+    /// Sets the flags of `other`, after those that are set.
     pub fn insert(&mut self, other: Self) {
-        self.0 |= other.0;
+        for code in other.codes() {
+            let used = self.codes().count();
+            if !self.has(code)
+                && let Some(place) = u32::try_from(used).ok().filter(|used| *used < ROOM)
+            {
+                self.0 |= code << (place * CODE);
+            }
+        }
+    }
+
+    fn codes(self) -> impl Iterator<Item = u64> {
+        let code = move |place| (self.0 >> (place * CODE)) & ((1 << CODE) - 1);
+        (0..ROOM).map(code).take_while(|code| *code != 0)
+    }
+
+    fn has(self, code: u64) -> bool {
+        self.codes().any(|own| own == code)
     }
 
     /// The flag of a short name (`NR`).
     pub fn from_short(name: &str) -> Option<Self> {
-        TABLE.iter().find(|(_, short, _)| *short == name).map(|(bit, ..)| Self(*bit))
+        TABLE.iter().find(|(_, short, _)| *short == name).map(|(code, ..)| Self(*code))
     }
 
-    /// The set as a number, for interning.
+    /// The set with its order as a number, for interning.
     pub fn bits(self) -> u64 {
         self.0
     }
@@ -138,7 +162,8 @@ impl ResponseFlags {
             out.push('-');
         }
         let mut first = true;
-        for row in TABLE.iter().filter(|(bit, ..)| self.0 & bit != 0) {
+        let row = |code| TABLE.iter().find(|(own, ..)| *own == code);
+        for row in self.codes().filter_map(row) {
             if !first {
                 out.push(',');
             }
@@ -151,14 +176,15 @@ impl ResponseFlags {
 impl std::ops::BitOr for ResponseFlags {
     type Output = Self;
 
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    fn bitor(mut self, other: Self) -> Self {
+        self.insert(other);
+        self
     }
 }
 
 impl std::ops::BitOrAssign for ResponseFlags {
     fn bitor_assign(&mut self, other: Self) {
-        self.0 |= other.0;
+        self.insert(other);
     }
 }
 
@@ -183,12 +209,27 @@ mod tests {
 
     #[test]
     fn every_short_name_is_one_flag() {
-        for (bit, short, _) in TABLE {
-            assert_eq!(ResponseFlags::from_short(short), Some(ResponseFlags(*bit)));
+        for (code, short, _) in TABLE {
+            assert_eq!(ResponseFlags::from_short(short), Some(ResponseFlags(*code)));
         }
         assert_eq!(ResponseFlags::from_short("XX"), None);
         let mut long = String::new();
         (ResponseFlags::DC | ResponseFlags::UT).write_long(&mut long);
-        assert_eq!(long, "UpstreamRequestTimeout,DownstreamConnectionTermination");
+        assert_eq!(long, "DownstreamConnectionTermination,UpstreamRequestTimeout");
+    }
+
+    #[test]
+    fn a_set_keeps_the_order_and_its_bounds() {
+        let mut all = ResponseFlags::NONE;
+        for (code, ..) in TABLE {
+            all.insert(ResponseFlags(*code));
+        }
+        assert_eq!(all.to_string().split(',').count(), 12, "there is room for twelve");
+        let some = ResponseFlags::DI | ResponseFlags::UT;
+        assert!(some.intersects(ResponseFlags::UF | ResponseFlags::UT));
+        assert!(!some.intersects(ResponseFlags::UF | ResponseFlags::NONE));
+        assert!(!some.intersects(ResponseFlags::NONE));
+        assert_eq!(some.to_string(), "DI,UT");
+        assert_ne!(some.bits(), (ResponseFlags::UT | ResponseFlags::DI).bits());
     }
 }

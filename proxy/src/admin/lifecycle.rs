@@ -28,6 +28,7 @@ pub(super) fn ok(pages: &Pages, _: &AdminRequest) -> AdminReply {
 /// `/reset_counters`: Envoy's counters and Istio's begin again; gauges and histograms do not.
 pub(super) fn reset(pages: &Pages, _: &AdminRequest) -> AdminReply {
     pages.observed.traffic.reset();
+    pages.upstreams.reset();
     pages.observed.standard.reset_counters();
     done()
 }

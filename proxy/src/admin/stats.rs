@@ -13,12 +13,14 @@ use mesh_rt::admin::{AdminReply, AdminRequest};
 use mesh_rt::build_info;
 use mesh_rt::http_server::{reply, text};
 use mesh_rt::metrics::PROMETHEUS_TEXT;
+use proxy_model::cluster::Cluster;
 use proxy_model::snapshot::Snapshot;
 use regex::Regex;
 use serde_json::json;
 
 use super::{Pages, pretty};
 use crate::observe::traffic::Traffic;
+use crate::upstream::counters::Codes;
 use crate::upstream::shared::ClusterShared;
 
 /// Bytes of an expression at most.
@@ -205,13 +207,36 @@ impl Collector {
         self.add(Kind::Gauge, name, value);
     }
 
-    /// A statistic of `group.<of>`, where `of` becomes the label `label`.
-    fn of(&mut self, (group, label, of): (&str, &'static str, &str), stat: Named<'_>) {
+    /// A statistic of a cluster or manager, whose name becomes a label.
+    fn of(&mut self, place: Place<'_>, stat: Named<'_>) {
+        let Place { group, label, of, shown } = place;
         let Named { name, family, label: more, kind, value } = stat;
         let mut labels = vec![(label, of.to_owned())];
         labels.extend(more);
-        let (name, family) = (format!("{group}.{of}.{name}"), format!("{group}.{family}"));
+        let (name, family) = (format!("{group}.{shown}.{name}"), format!("{group}.{family}"));
         self.0.push(Stat { name, family, labels, kind, value });
+    }
+}
+
+/// What a statistic is of.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    group: &'a str,
+    label: &'static str,
+    /// Its name.
+    of: &'a str,
+    /// Its name within those of statistics.
+    shown: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn cluster(name: &'a str, shown: &'a str) -> Self {
+        Self { group: "cluster", label: "cluster_name", of: name, shown }
+    }
+
+    fn manager(prefix: &'a str) -> Self {
+        let of = prefix.trim_end_matches(';');
+        Self { group: "http", label: "http_conn_manager_prefix", of, shown: prefix }
     }
 }
 
@@ -236,7 +261,7 @@ fn envoys(pages: &Pages) -> Vec<Stat> {
     let (opened, failed) = pages.world.sync.streams();
     let connected = u64::from(pages.world.sync.is_connected());
     all.gauge("control_plane.connected_state", connected);
-    let xds = ("cluster", "cluster_name", "xds-grpc");
+    let xds = Place::cluster("xds-grpc", "xds-grpc");
     all.of(xds, plain(Kind::Gauge, "upstream_cx_active", connected));
     all.of(xds, plain(Kind::Counter, "upstream_cx_total", opened));
     all.of(xds, plain(Kind::Counter, "upstream_cx_connect_fail", failed));
@@ -245,8 +270,18 @@ fn envoys(pages: &Pages) -> Vec<Stat> {
     all.counter("filesystem.write_failed", logs.lost());
     clusters(pages, &snapshot, &mut all);
     for (prefix, traffic) in pages.observed.traffic.managers() {
-        let place = ("http", "http_conn_manager_prefix", &*prefix);
-        requests(&traffic, "downstream", place, &mut all);
+        let place = Place::manager(&prefix);
+        let total = traffic.total.load(Ordering::Relaxed);
+        all.of(place, plain(Kind::Counter, "downstream_rq_total", total));
+        all.of(place, plain(Kind::Counter, "downstream_rq_completed", total));
+        codes(&traffic.codes, "downstream", place, &mut all);
+        bytes(&traffic, "downstream", place, &mut all);
+        for (name, counter) in [
+            ("fault.delays_injected", &traffic.delays_injected),
+            ("fault.aborts_injected", &traffic.aborts_injected),
+        ] {
+            all.of(place, plain(Kind::Counter, name, counter.load(Ordering::Relaxed)));
+        }
     }
     all.0
 }
@@ -297,73 +332,83 @@ fn managers(pages: &Pages, snapshot: &Snapshot, all: &mut Collector) {
 }
 
 fn clusters(pages: &Pages, snapshot: &Snapshot, all: &mut Collector) {
-    let traffic: BTreeMap<_, _> = pages.observed.traffic.clusters().into_iter().collect();
     let used: BTreeMap<_, _> = pages.upstreams.all().into_iter().collect();
     let now = pages.upstreams.now();
     let mut held: Vec<_> = snapshot.clusters.held.iter().collect();
     held.sort_by_key(|(name, _)| Arc::clone(name));
     for (name, cluster) in held.into_iter().filter(|(name, held)| ***name == *held.name) {
-        let place = ("cluster", "cluster_name", &**name);
+        let place = Place::cluster(name, cluster.alt_stat_name.as_deref().unwrap_or(name));
+        let used = used.get(name);
         if let Some(set) = snapshot.cluster_endpoints(cluster).found() {
+            let aside = used.map_or(0, |used| ejected(used, now));
             let healthy = set.endpoints().filter(|endpoint| endpoint.health.is_healthy()).count();
-            all.of(place, plain(Kind::Gauge, "membership_healthy", healthy as u64));
+            let healthy = (healthy as u64).saturating_sub(aside);
+            all.of(place, plain(Kind::Gauge, "membership_healthy", healthy));
             let total = set.endpoints().count() as u64;
             all.of(place, plain(Kind::Gauge, "membership_total", total));
         }
-        if let Some(used) = used.get(name) {
+        if let Some(used) = used {
             shared(used, now, place, all);
+            breakers(used, cluster, place, all);
         }
     }
-    for (name, traffic) in &traffic {
-        let place = ("cluster", "cluster_name", &**name);
-        requests(traffic, "upstream", place, all);
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        for (name, value) in [
-            ("upstream_rq_retry", count(&traffic.retries)),
-            ("upstream_rq_timeout", count(&traffic.timeouts)),
-            ("upstream_rq_pending_overflow", count(&traffic.overflows)),
-            ("upstream_rq_pending_failure_eject", count(&traffic.connect_failures)),
-            ("upstream_rq_rx_reset", count(&traffic.resets)),
-            ("upstream_cx_none_healthy", count(&traffic.none_healthy)),
-        ] {
-            all.of(place, plain(Kind::Counter, name, value));
-        }
+    for (name, traffic) in pages.observed.traffic.clusters() {
+        let known = snapshot.clusters.held.get(&name);
+        let shown = known.and_then(|cluster| cluster.alt_stat_name.as_deref()).unwrap_or(&name);
+        bytes(&traffic, "upstream", Place::cluster(&name, shown), all);
     }
 }
 
+fn ejected(used: &ClusterShared, now: u64) -> u64 {
+    used.hosts().iter().filter(|(_, host)| host.is_ejected(now)).count() as u64
+}
+
 /// What workers share of a cluster.
-fn shared(used: &ClusterShared, now: u64, place: (&str, &'static str, &str), all: &mut Collector) {
+fn shared(used: &ClusterShared, now: u64, place: Place<'_>, all: &mut Collector) {
     let gauge = |counter: &std::sync::atomic::AtomicU32| u64::from(counter.load(Ordering::Relaxed));
     for (name, value) in [
         ("upstream_cx_active", gauge(&used.connections)),
         ("upstream_rq_active", gauge(&used.requests)),
         ("upstream_rq_pending_active", gauge(&used.pending)),
+        ("outlier_detection.ejections_active", ejected(used, now)),
     ] {
         all.of(place, plain(Kind::Gauge, name, value));
     }
-    let hosts = used.hosts();
-    let sum = |read: fn(&crate::upstream::shared::HostShared) -> u64| -> u64 {
-        hosts.iter().map(|(_, host)| read(host)).sum()
-    };
-    let (made, failed, ejections) = (
-        sum(|host| host.connected.load(Ordering::Relaxed)),
-        sum(|host| host.connect_failed.load(Ordering::Relaxed)),
-        sum(|host| host.ejections.load(Ordering::Relaxed).into()),
-    );
-    all.of(place, plain(Kind::Counter, "upstream_cx_total", made));
-    all.of(place, plain(Kind::Counter, "upstream_cx_connect_fail", failed));
-    all.of(place, plain(Kind::Counter, "outlier_detection.ejections_enforced_total", ejections));
-    let ejected = hosts.iter().filter(|(_, host)| host.is_ejected(now)).count() as u64;
-    all.of(place, plain(Kind::Gauge, "outlier_detection.ejections_active", ejected));
+    for (name, value) in used.counters.all() {
+        all.of(place, plain(Kind::Counter, name, value));
+    }
+    codes(&used.counters.codes, "upstream", place, all);
+    codes(&used.counters.retried_codes, "retry.upstream", place, all);
 }
 
-/// Requests by status.
-fn requests(traffic: &Traffic, side: &str, place: (&str, &'static str, &str), all: &mut Collector) {
-    let total = traffic.total.load(Ordering::Relaxed);
-    all.of(place, plain(Kind::Counter, &format!("{side}_rq_total"), total));
-    all.of(place, plain(Kind::Counter, &format!("{side}_rq_completed"), total));
+/// Whether limits of a cluster are reached, and what is left of them.
+fn breakers(used: &ClusterShared, cluster: &Cluster, place: Place<'_>, all: &mut Collector) {
+    let gauge = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
+    let circuit = &cluster.circuit;
+    for (priority, limits) in [("default", &circuit.default), ("high", &circuit.high)] {
+        for (open, left, limit, taken) in [
+            ("cx_open", "remaining_cx", limits.max_connections, gauge(&used.connections)),
+            (
+                "rq_pending_open",
+                "remaining_pending",
+                limits.max_pending_requests,
+                gauge(&used.pending),
+            ),
+            ("rq_open", "remaining_rq", limits.max_requests, gauge(&used.requests)),
+            ("rq_retry_open", "remaining_retries", limits.max_retries, gauge(&used.retries)),
+        ] {
+            let name = format!("circuit_breakers.{priority}.{open}");
+            all.of(place, plain(Kind::Gauge, &name, u64::from(taken >= limit)));
+            let name = format!("circuit_breakers.{priority}.{left}");
+            all.of(place, plain(Kind::Gauge, &name, limit.saturating_sub(taken).into()));
+        }
+    }
+}
+
+/// Answers by status.
+fn codes(codes: &Codes, side: &str, place: Place<'_>, all: &mut Collector) {
     let mut classes = BTreeMap::<u16, u64>::new();
-    for (code, count) in traffic.codes() {
+    for (code, count) in codes.seen() {
         *classes.entry(code / 100).or_default() += count;
         all.of(
             place,
@@ -388,8 +433,10 @@ fn requests(traffic: &Traffic, side: &str, place: (&str, &'static str, &str), al
             },
         );
     }
-    let bytes = [("rx", &traffic.received), ("tx", &traffic.sent)];
-    for (way, counter) in bytes {
+}
+
+fn bytes(traffic: &Traffic, side: &str, place: Place<'_>, all: &mut Collector) {
+    for (way, counter) in [("rx", &traffic.received), ("tx", &traffic.sent)] {
         let name = format!("{side}_cx_{way}_bytes_total");
         all.of(place, plain(Kind::Counter, &name, counter.load(Ordering::Relaxed)));
     }

@@ -277,14 +277,17 @@ async fn listeners_memory_info_certs_and_readiness() {
 #[tokio::test]
 async fn statistics_in_every_form() {
     let pages = pages();
-    let traffic = pages.observed.traffic.cluster(&"outbound|9080||reviews".into());
-    traffic.count(503);
-    traffic.count(200);
+    let shared = pages.upstreams.cluster(&"outbound|9080||reviews".into());
+    shared.counters.completed(503);
+    shared.counters.completed(200);
+    shared.counters.rq_pending_overflow.inc();
     let (_, page) = get(&pages, stats::page, "usedonly").await;
     for line in [
         "cluster.outbound|9080||reviews.upstream_rq_503: 1",
         "cluster.outbound|9080||reviews.upstream_rq_2xx: 1",
-        "cluster.outbound|9080||reviews.upstream_rq_total: 2",
+        "cluster.outbound|9080||reviews.upstream_rq_completed: 2",
+        "cluster.outbound|9080||reviews.upstream_rq_pending_overflow: 1",
+        "cluster.outbound|9080||reviews.circuit_breakers.default.remaining_pending: 1024",
         "cluster.outbound|9080||reviews.membership_total: 2",
         "cluster.outbound|9080||reviews.membership_healthy: 1",
         "cluster_manager.active_clusters: 1",
@@ -311,8 +314,8 @@ async fn statistics_in_every_form() {
     assert!(!page.contains("response_code=\"200\""), "only what was asked for: {page}");
     assert!(!page.contains("# EOF"), "{page}");
     get(&pages, lifecycle::reset, "").await;
-    let (_, page) = get(&pages, stats::page, "filter=upstream_rq_total").await;
-    assert_eq!(page, "cluster.outbound|9080||reviews.upstream_rq_total: 0\n");
+    let (_, page) = get(&pages, stats::page, "filter=upstream_rq_completed").await;
+    assert_eq!(page, "cluster.outbound|9080||reviews.upstream_rq_completed: 0\n");
 }
 
 #[tokio::test]

@@ -172,9 +172,9 @@ impl Expired {
     fn reply(self, complete: bool) -> LocalReply {
         let late = if complete { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::REQUEST_TIMEOUT };
         match self {
-            Self::Duration => LocalReply::new(late, "max_duration_timeout")
-                .flags(ResponseFlags::DT)
-                .body("downstream duration timeout"),
+            Self::Duration => {
+                LocalReply::new(late, "max_duration_timeout").body("downstream duration timeout")
+            }
             Self::Request => {
                 LocalReply::new(StatusCode::REQUEST_TIMEOUT, "request_overall_timeout")
                     .body("request timeout")
@@ -247,20 +247,28 @@ async fn routed(
     if head.grpc && filters::counts_grpc(manager) {
         body.count_messages();
     }
-    filters::on_request(stream, &found, &mut head, state).await?;
+    if let Err(reply) = filters::on_request(stream, &found, &mut head, state).await {
+        let forwards = matches!(matched.route.action, Action::Forward(_));
+        return Err(if forwards {
+            own_answer(stream, &found, &head.headers, reply)
+        } else {
+            reply
+        });
+    }
     let forward = match &matched.route.action {
         Action::Forward(forward) => Arc::clone(forward),
         Action::Redirect(redirect) => {
             let location = redirect.location(&head.view(), &matched.route.matching.path);
             let status =
                 StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
-            return Err(own_answer(stream, &found, &head, LocalReply::redirect(status, &location)));
+            let reply = LocalReply::redirect(status, &location);
+            return Err(own_answer(stream, &found, &head.headers, reply));
         }
         Action::DirectResponse(direct) => {
             let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
             let body = String::from_utf8_lossy(&direct.body).into_owned();
             let reply = LocalReply::new(status, "direct_response").body(body);
-            return Err(own_answer(stream, &found, &head, reply));
+            return Err(own_answer(stream, &found, &head.headers, reply));
         }
         Action::Refuse(refusal) => return Err(LocalReply::refused(refusal)),
     };
@@ -272,7 +280,7 @@ async fn routed(
             1,
         );
         reply.status = status;
-        return Err(reply);
+        return Err(own_answer(stream, &found, &head.headers, reply));
     };
     change_request(stream, &found, &mut head);
     // Only formats of the response's headers read them later.
@@ -288,11 +296,15 @@ async fn routed(
         alpn: state.alpn.clone(),
         can_upgrade,
     };
-    let mut answer = router::forward(forwarding, head, body).await?;
-    let headers = match &mut answer {
-        Answer::Upstream { response, .. } => response.headers_mut(),
-        Answer::Upgraded { head, .. } => head.headers_mut(),
+    let mut answer = match router::forward(forwarding, head, body).await {
+        Ok(answer) => answer,
+        Err(reply) => return Err(own_answer(stream, &found, &sent, reply)),
     };
+    let (status, headers) = match &mut answer {
+        Answer::Upstream { response, .. } => (response.status(), response.headers_mut()),
+        Answer::Upgraded { head, .. } => (head.status(), head.headers_mut()),
+    };
+    stream.log.with(|record| record.status = status.as_u16());
     let target = Target { table: Arc::clone(&table), host: Arc::clone(&host), weighted };
     change_response(stream, &target, &matched, &sent, headers);
     Ok(answer)
@@ -362,17 +374,18 @@ fn change_response(
     });
 }
 
-/// Redirects and direct responses have the route's headers too.
+/// Replies of this proxy have the route's headers too.
 fn own_answer(
     stream: &Stream,
     found: &Found<'_>,
-    head: &Head,
+    request: &HeaderMap,
     mut reply: LocalReply,
 ) -> LocalReply {
     let weighted = found.weighted.map(|cluster| &**cluster);
     let before = reply.headers.clone();
     stream.log.with(|record| {
-        let context = Exchange { record, request: &head.headers, response: &before };
+        record.status = reply.status.as_u16();
+        let context = Exchange { record, request, response: &before };
         for mutation in found.table.response_mutations(found.matched, weighted) {
             mutation.apply(&mut reply.headers, &context);
         }
@@ -439,9 +452,7 @@ fn local(stream: Stream, reply: LocalReply, grpc: bool, version: Version) -> Res
         record.method == http::Method::HEAD
     });
     let length = response.body().len();
-    if !head {
-        response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    }
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
     let (mut parts, body) = response.into_parts();
     if parts.status == StatusCode::UPGRADE_REQUIRED {
         parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));

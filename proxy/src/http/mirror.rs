@@ -74,6 +74,8 @@ impl Copy {
         let exchange = match self.deps.upstreams.exchange(&cluster, &self.pick).await {
             Ok(exchange) => exchange,
             Err((failure, _)) => {
+                let status = failure.kind.status().as_u16();
+                self.deps.upstreams.shared(&cluster).counters.completed(status);
                 debug!(cluster = %self.cluster, "a mirrored request was not sent: {failure}");
                 return;
             }
@@ -92,7 +94,12 @@ impl Copy {
             bytes if bytes.is_empty() => OutBody::Empty,
             bytes => OutBody::stream(Full::new(Bytes::from(bytes)).map_err(|never| match never {})),
         };
-        if let Ok(response) = exchange.send(request.map(|()| body)).await {
+        let sent = exchange.send(request.map(|()| body)).await;
+        self.deps.upstreams.shared(&cluster).counters.completed(match &sent {
+            Ok(response) => response.status().as_u16(),
+            Err(missed) => missed.failure.kind.status().as_u16(),
+        });
+        if let Ok(response) = sent {
             let mut body = response.into_body();
             // Read to its end, so that the connection is used again.
             while let Some(Ok(_)) = body.frame().await {}

@@ -24,7 +24,7 @@ struct Inner<B> {
     trailers: Option<HeaderMap>,
     ended: bool,
     generation: u64,
-    waiting: Option<Waker>,
+    waiting: Vec<Waker>,
 }
 
 impl<B> Clone for Replay<B> {
@@ -45,7 +45,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
             trailers: None,
             ended: false,
             generation: 0,
-            waiting: None,
+            waiting: Vec::new(),
         })))
     }
 
@@ -66,7 +66,10 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin + 'static> Replay<B> {
             if self.is_complete() {
                 return Poll::Ready(());
             }
-            self.0.borrow_mut().waiting = Some(cx.waker().clone());
+            let waiting = &mut self.0.borrow_mut().waiting;
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
@@ -127,11 +130,9 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Body for Attempt<B> {
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let frame = Pin::new(&mut inner.source).poll_frame(cx);
-        if inner.waiting.is_some() && frame.is_ready() {
+        if frame.is_ready() {
             // The frame, or the end that follows it, may complete the request.
-            if let Some(waiting) = inner.waiting.take() {
-                waiting.wake();
-            }
+            inner.waiting.drain(..).for_each(Waker::wake);
         }
         match frame {
             Poll::Ready(Some(Ok(frame))) => {

@@ -23,9 +23,12 @@ use super::request::Head;
 use super::{mirror, upgrade};
 use crate::failure::{Failure, FailureKind};
 use crate::upstream::PickFor;
+use crate::upstream::counters::Counters;
 use attempt::{Tried, Try};
 use plan::Plan;
 
+/// gRPC's status of a call that took too long.
+const DEADLINE_EXCEEDED: u32 = 4;
 /// Bytes of a request's body that are kept for further tries.
 const REPLAY_LIMIT: usize = 1 << 20;
 
@@ -72,19 +75,46 @@ pub async fn forward(
     let body = (!body.is_end_stream()).then(|| Replay::new(body, limit));
     mirror::start(&forwarding, &head, body.as_ref());
     let deadline = deadline(&plan, body.as_ref());
+    let longest = longest(stream, plan.max_stream);
     let begun = Instant::now();
-    let tries = tries(&forwarding, &plan, &mut head, body.as_ref(), upgrading.is_some());
+    let shared = stream.connection.deps.upstreams.shared(forwarding.cluster);
+    let counters = &shared.counters;
+    let tries =
+        tries(&forwarding, &plan, &mut head, (body.as_ref(), upgrading.is_some()), counters);
     let result = tokio::select! {
         biased;
         result = tries => result,
         () = deadline => {
+            counters.rq_timeout.inc();
             let failure = Failure::new(FailureKind::ResponseTimeout);
             note_failure(stream, &failure);
             Err(LocalReply::failed(&failure, 1))
         }
+        // The client's limit: the cluster does not count it.
+        () = longest => return Err(too_long(body.as_ref())),
     };
+    counters.completed(match &result {
+        Ok(tried) => tried.response.status().as_u16(),
+        Err(reply) => reply.status.as_u16(),
+    });
     let tried = result?;
     finish(&forwarding, &plan, tried, begun, upgrading.is_some())
+}
+
+/// Ready when the stream lasts too long.
+async fn longest(stream: &Stream, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    let started = stream.log.with(|record| record.started);
+    tokio::time::sleep_until(started + limit).await;
+}
+
+fn too_long(body: Option<&Replay<RequestBody>>) -> LocalReply {
+    let complete = body.is_none_or(Replay::is_complete);
+    let status = if complete { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::REQUEST_TIMEOUT };
+    let mut reply =
+        LocalReply::new(status, "max_duration_timeout").body("downstream duration timeout");
+    reply.grpc_status = Some(DEADLINE_EXCEEDED);
+    reply
 }
 
 /// Ready when the route's time is over: it begins when the client's request is complete.
@@ -100,8 +130,8 @@ async fn tries(
     forwarding: &Forwarding<'_>,
     plan: &Plan,
     head: &mut Head,
-    body: Option<&Replay<RequestBody>>,
-    upgrading: bool,
+    (body, upgrading): (Option<&Replay<RequestBody>>, bool),
+    counters: &Counters,
 ) -> Result<Tried, LocalReply> {
     let stream = forwarding.stream;
     let deps = &stream.connection.deps;
@@ -123,22 +153,40 @@ async fn tries(
             Ok(tried) => (tried.outcome(), None),
             Err((failure, _)) => (attempt::outcome(failure), Some(failure.kind)),
         };
+        match side {
+            Some(FailureKind::PerTryTimeout) => counters.rq_per_try_timeout.inc(),
+            Some(FailureKind::RemoteReset) => counters.rq_rx_reset.inc(),
+            Some(FailureKind::LocalReset) => counters.rq_tx_reset.inc(),
+            _ => {}
+        }
         let again = plan.retry.as_ref().filter(|policy| policy.retriable(outcome));
-        let Some(policy) = again else { return end(stream, result, count, ResponseFlags::NONE) };
+        let Some(policy) = again else {
+            if retries > 0 {
+                counters.rq_retry_success.inc();
+            }
+            return end(stream, result, count, ResponseFlags::NONE);
+        };
         let possible = body.is_none_or(Replay::can_replay) && side != Some(FailureKind::LocalReset);
         if !possible {
             return end(stream, result, count, ResponseFlags::NONE);
         }
         if retries >= policy.num_retries {
+            counters.rq_retry_limit_exceeded.inc();
             return end(stream, result, count, ResponseFlags::URX);
         }
         permit = deps.upstreams.retry_permit(forwarding.cluster, forwarding.forward.high_priority);
         if permit.is_none() {
+            counters.rq_retry_overflow.inc();
             return end(stream, result, count, ResponseFlags::UO);
         }
         retries += 1;
+        counters.rq_retry.inc();
+        counters.rq_retry_backoff_exponential.inc();
         let tried = match result {
-            Ok(tried) => Some(tried.reached.endpoint),
+            Ok(tried) => {
+                counters.retried_codes.count(tried.response.status().as_u16());
+                Some(tried.reached.endpoint)
+            }
             Err((_, endpoint)) => endpoint,
         };
         if policy.avoid_previous_hosts {
@@ -189,7 +237,7 @@ fn end(
 
 /// What the record holds of a failure.
 pub fn note_failure(stream: &Stream, failure: &Failure) {
-    stream.log.with(|record| record.upstream.failure = Arc::clone(&failure.reason));
+    stream.log.with(|record| record.upstream.failure = failure.logged_reason());
 }
 
 fn finish(
@@ -219,11 +267,10 @@ fn finish(
     let timeouts = &stream.connection.manager.timeouts;
     let started = stream.log.with(|record| record.started);
     let idle = forwarding.forward.idle_timeout.unwrap_or(timeouts.stream_idle);
-    let longest = forwarding.forward.max_stream_duration.unwrap_or(timeouts.max_stream);
     let upstream_longest = forwarding.cluster.max_stream_duration;
     let due = [
         plan.timeout.map(|limit| (begun + limit, ResponseFlags::UT, "response_timeout")),
-        longest.map(|limit| (started + limit, ResponseFlags::DT, "max_duration_timeout")),
+        plan.max_stream.map(|limit| (started + limit, ResponseFlags::NONE, "max_duration_timeout")),
         upstream_longest.map(|limit| {
             (tried_at + limit, ResponseFlags::UMSDR, "upstream_max_stream_duration_reached")
         }),

@@ -191,7 +191,7 @@ async fn reach(proxy: &TcpProxy, deps: &HttpDeps, log: &ConnectionLog) -> Option
     if connecting(failure.kind) {
         flags.insert(ResponseFlags::URX);
     }
-    log.with(|record| record.upstream.failure = Arc::clone(&failure.reason));
+    log.with(|record| record.upstream.failure = failure.logged_reason());
     log.ended(flags, failure.details(false));
     None
 }

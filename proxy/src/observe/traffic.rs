@@ -1,13 +1,14 @@
-//! Envoy's counters of requests: by upstream cluster and by connection manager.
+//! Envoy's counters of finished exchanges: by upstream cluster and by connection manager.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use proxy_model::flags::ResponseFlags;
 
 use super::record::{ConnectionRecord, RequestRecord};
+use crate::upstream::counters::Codes;
 
 /// Clusters, and as many managers, that are counted apart at most; others share one entry.
 const LIMIT: usize = 10_000;
@@ -25,20 +26,12 @@ pub struct TrafficStats {
 pub struct Traffic {
     /// Requests.
     pub total: AtomicU64,
-    /// Requests by status, hundreds first: made when the first one of a hundred is seen.
-    codes: [OnceLock<Box<[AtomicU64; 100]>>; 5],
-    /// Tries after the first.
-    pub retries: AtomicU64,
-    /// Requests that took too long.
-    pub timeouts: AtomicU64,
-    /// Requests, or connections, that found no connection.
-    pub connect_failures: AtomicU64,
-    /// Requests that a circuit breaker refused.
-    pub overflows: AtomicU64,
-    /// Requests that found no healthy endpoint.
-    pub none_healthy: AtomicU64,
-    /// Requests that the upstream broke off.
-    pub resets: AtomicU64,
+    /// Requests by status.
+    pub codes: Codes,
+    /// Requests that a fault delayed.
+    pub delays_injected: AtomicU64,
+    /// Requests that a fault ended.
+    pub aborts_injected: AtomicU64,
     /// Connections of TCP proxies.
     pub connections: AtomicU64,
     /// Bytes sent to the other side.
@@ -104,14 +97,9 @@ impl Traffic {
             }
         };
         self.count(record.status);
-        add(&self.retries, u64::from(record.upstream.attempts.saturating_sub(1)));
-        for (flag, counter) in [
-            (ResponseFlags::UT, &self.timeouts),
-            (ResponseFlags::UF, &self.connect_failures),
-            (ResponseFlags::UO, &self.overflows),
-            (ResponseFlags::UH, &self.none_healthy),
-            (ResponseFlags::UC | ResponseFlags::UR, &self.resets),
-        ] {
+        for (flag, counter) in
+            [(ResponseFlags::DI, &self.delays_injected), (ResponseFlags::FI, &self.aborts_injected)]
+        {
             add(counter, u64::from(record.flags.intersects(flag)));
         }
         add(&self.sent, record.bytes_received);
@@ -121,52 +109,27 @@ impl Traffic {
     /// Counts the status of a request; 0 without a response.
     pub fn count(&self, status: u16) {
         self.total.fetch_add(1, Ordering::Relaxed);
-        let hundreds = usize::from(status / 100).wrapping_sub(1);
-        if let Some(codes) = self.codes.get(hundreds) {
-            let codes = codes.get_or_init(|| Box::new([const { AtomicU64::new(0) }; 100]));
-            codes[usize::from(status % 100)].fetch_add(1, Ordering::Relaxed);
-        }
+        self.codes.count(status);
     }
 
     /// Counts a connection.
     pub fn connection(&self, record: &ConnectionRecord) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let failed = u64::from(record.flags.intersects(ResponseFlags::UF));
-        self.connect_failures.fetch_add(failed, Ordering::Relaxed);
         self.sent.fetch_add(record.bytes_received, Ordering::Relaxed);
         self.received.fetch_add(record.bytes_sent, Ordering::Relaxed);
     }
 
-    /// Requests by status, those that were seen.
-    pub fn codes(&self) -> Vec<(u16, u64)> {
-        let mut seen = Vec::new();
-        for (hundreds, codes) in (1_u16..).zip(&self.codes) {
-            for (rest, count) in (0_u16..).zip(codes.get().into_iter().flat_map(|c| c.iter())) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    seen.push((hundreds * 100 + rest, count));
-                }
-            }
-        }
-        seen
-    }
-
     fn reset(&self) {
-        let single = [
+        for counter in [
             &self.total,
-            &self.retries,
-            &self.timeouts,
-            &self.connect_failures,
-            &self.overflows,
-            &self.none_healthy,
-            &self.resets,
+            &self.delays_injected,
+            &self.aborts_injected,
             &self.connections,
             &self.sent,
             &self.received,
-        ];
-        let codes = self.codes.iter().filter_map(OnceLock::get).flat_map(|codes| codes.iter());
-        for counter in single.into_iter().chain(codes) {
+        ] {
             counter.store(0, Ordering::Relaxed);
         }
+        self.codes.reset();
     }
 }

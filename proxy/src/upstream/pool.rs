@@ -60,6 +60,8 @@ pub struct Multiplexed {
     sender: http2::SendRequest<OutBody>,
     state: Rc<ConnState>,
     limit: u32,
+    /// Requests it may carry in its life.
+    most: Option<u32>,
 }
 
 /// The right to send one request over a connection.
@@ -97,6 +99,10 @@ impl Multiplexed {
         !self.state.closing.get()
             && !self.sender.is_closed()
             && self.state.active.get() < self.limit
+    }
+
+    fn is_spent(&self) -> bool {
+        self.most.is_some_and(|most| self.state.served.get() >= most)
     }
 }
 
@@ -161,12 +167,14 @@ impl HostPool {
         if let Some(slot) = self.take_idle().await {
             return Ok(slot);
         }
-        let _pending = Permit::take(&self.shared, |c| &c.pending, limits.max_pending_requests)
-            .ok_or_else(|| Failure::new(FailureKind::Overflow))?;
+        let _pending = self.wait_permit(limits)?;
+        let mut is_first = true;
         loop {
-            if let Some(permit) = self.connection_permit(limits) {
-                return self.open_http1(options, permit).await;
+            if let Some(permit) = self.connection_permit(limits, is_first) {
+                let opened = self.open_http1(options, permit).await;
+                return opened.inspect_err(|_| self.shared.counters.rq_pending_failure_eject.inc());
             }
+            is_first = false;
             self.released.notified().await;
             if let Some(slot) = self.take_idle().await {
                 return Ok(slot);
@@ -183,15 +191,16 @@ impl HostPool {
         if let Some(connection) = self.with_room() {
             return Ok(Slot::Http2(connection));
         }
-        let _pending = Permit::take(&self.shared, |c| &c.pending, limits.max_pending_requests)
-            .ok_or_else(|| Failure::new(FailureKind::Overflow))?;
+        let _pending = self.wait_permit(limits)?;
+        let mut is_first = true;
         loop {
             let running = self.connecting.borrow().clone();
             let attempt = match running {
                 Some(attempt) => attempt,
-                None => match self.connection_permit(limits) {
+                None => match self.connection_permit(limits, is_first) {
                     Some(permit) => self.begin_http2(options, permit),
                     None => {
+                        is_first = false;
                         self.released.notified().await;
                         if let Some(connection) = self.with_room() {
                             return Ok(Slot::Http2(connection));
@@ -204,7 +213,7 @@ impl HostPool {
             if self.connecting.borrow().as_ref().is_some_and(|now| now.ptr_eq(&attempt)) {
                 self.connecting.borrow_mut().take();
             }
-            result?;
+            result.inspect_err(|_| self.shared.counters.rq_pending_failure_eject.inc())?;
             if let Some(connection) = self.with_room() {
                 return Ok(Slot::Http2(connection));
             }
@@ -238,12 +247,38 @@ impl HostPool {
         }
     }
 
+    /// The right to wait for a connection.
+    fn wait_permit(&self, limits: &Thresholds) -> Result<Permit, Failure> {
+        let counters = &self.shared.counters;
+        match Permit::take(&self.shared, |c| &c.pending, limits.max_pending_requests) {
+            Some(permit) => {
+                counters.rq_pending_total.inc();
+                Ok(permit)
+            }
+            None => {
+                counters.rq_pending_overflow.inc();
+                Err(Failure::new(FailureKind::Overflow))
+            }
+        }
+    }
+
+    /// Takes a slot back that was not used.
+    pub fn give_back(&self, slot: Slot) {
+        match slot {
+            Slot::Http1 { sender, state, .. } => self.put_back(sender, state),
+            Slot::Http2(_) => self.notify(),
+        }
+    }
+
     /// Takes a connection's slot back after a complete exchange.
     pub fn put_back(&self, sender: http1::SendRequest<OutBody>, state: Rc<ConnState>) {
         let spent = self
             .cluster
             .max_requests_per_connection
             .is_some_and(|max| max > 0 && state.served.get() >= max);
+        if spent {
+            self.shared.counters.cx_max_requests.inc();
+        }
         if !self.drained.get() && !spent && !state.closing.get() && !sender.is_closed() {
             self.idle.borrow_mut().push(Idle { sender, state });
         }
@@ -270,7 +305,14 @@ impl HostPool {
 
     fn with_room(&self) -> Option<Rc<Multiplexed>> {
         let mut all = self.multiplexed.borrow_mut();
-        all.retain(|connection| !connection.state.closing.get() && !connection.sender.is_closed());
+        all.retain(|connection| {
+            if connection.is_spent() {
+                // Its last requests end first.
+                connection.state.closing.set(true);
+                self.shared.counters.cx_max_requests.inc();
+            }
+            !connection.state.closing.get() && !connection.sender.is_closed()
+        });
         all.iter()
             .filter(|connection| connection.has_room())
             .min_by_key(|connection| connection.state.active.get())
@@ -278,8 +320,11 @@ impl HostPool {
     }
 
     /// One connection more, if the circuit breaker allows it or this worker has none.
-    fn connection_permit(&self, limits: &Thresholds) -> Option<Permit> {
+    fn connection_permit(&self, limits: &Thresholds, is_first: bool) -> Option<Permit> {
         let taken = Permit::take(&self.shared, |c| &c.connections, limits.max_connections);
+        if taken.is_none() && is_first {
+            self.shared.counters.cx_overflow.inc();
+        }
         if taken.is_none() && self.connections.get() == 0 {
             return Some(Permit::force(&self.shared, |c| &c.connections));
         }
@@ -308,9 +353,9 @@ impl HostPool {
             let state = Rc::new(state);
             pool.run(connection, &state, counted);
             let most = pool.cluster.max_requests_per_connection.filter(|max| *max > 0);
-            let limit =
-                options.max_concurrent_streams.unwrap_or(u32::MAX).min(most.unwrap_or(u32::MAX));
-            let connection = Rc::new(Multiplexed { sender, state, limit });
+            let limit = options.max_concurrent_streams.unwrap_or(u32::MAX);
+            let limit = limit.min(most.unwrap_or(u32::MAX));
+            let connection = Rc::new(Multiplexed { sender, state, limit, most });
             pool.multiplexed.borrow_mut().push(Rc::clone(&connection));
             Ok(connection)
         });

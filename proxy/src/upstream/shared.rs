@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::counters::Counters;
+
 /// Where an endpoint is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostAddress {
@@ -49,6 +51,8 @@ pub struct ClusterShared {
     pub retries: AtomicU32,
     /// Milliseconds after the epoch until which some endpoint may be put aside; 0: none was.
     pub ejected_until: AtomicU64,
+    /// What happened so far.
+    pub counters: Counters,
     hosts: Mutex<HashMap<HostAddress, Arc<HostShared>>>,
 }
 
@@ -59,7 +63,7 @@ pub struct HostShared {
     pub active: AtomicU32,
     /// Connections.
     pub connections: AtomicU32,
-    /// Connections so far.
+    /// Connections so far, also those that could not be made.
     pub connected: AtomicU64,
     /// Connections so far that could not be made.
     pub connect_failed: AtomicU64,
@@ -77,8 +81,14 @@ pub struct HostShared {
     pub consecutive_local: AtomicU32,
     /// Milliseconds after the epoch until which the endpoint is put aside; 0: it is not.
     pub ejected_until: AtomicU64,
-    /// How often it was put aside: the time grows with it.
+    /// How often it was put aside.
     pub ejections: AtomicU32,
+    /// By what the time of the last ejection was multiplied.
+    pub ejection_backoff: AtomicU32,
+    /// Intervals since it came back.
+    pub rested: AtomicU32,
+    /// Milliseconds after the epoch at which it came back, as was noticed; 0: never.
+    pub returned_at: AtomicU64,
 }
 
 impl SharedUpstreams {
@@ -101,6 +111,13 @@ impl SharedUpstreams {
     /// Forgets clusters that `keep` does not name.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.clusters.lock().retain(|name, _| keep(name));
+    }
+
+    /// Starts to count again what happens.
+    pub fn reset(&self) {
+        for shared in self.clusters.lock().values() {
+            shared.counters.reset();
+        }
     }
 
     /// Milliseconds since this state was made.
@@ -181,7 +198,6 @@ impl Load {
     /// Counts one more.
     pub fn new(host: &Arc<HostShared>) -> Self {
         host.active.fetch_add(1, Ordering::Relaxed);
-        host.total.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(host))
     }
 

@@ -72,7 +72,11 @@ pub(super) fn forward(
             ClusterNotFoundResponseCode::NotFound => 404,
             ClusterNotFoundResponseCode::InternalServerError => 500,
         },
-        timeout: units::limit(value.timeout.as_ref(), Some(DEFAULT_TIMEOUT), path, "timeout")?,
+        // A route that limits its streams has no time-out of tries, whatever it says.
+        timeout: match stream {
+            Some(_) => None,
+            None => units::limit(value.timeout.as_ref(), Some(DEFAULT_TIMEOUT), path, "timeout")?,
+        },
         grpc_timeout: grpc_timeout(value, path)?,
         idle_timeout: own_limit(
             value.idle_timeout.is_some(),
@@ -97,11 +101,14 @@ pub(super) fn forward(
 
 fn grpc_timeout(value: &RouteAction, path: &Path<'_>) -> Result<GrpcTimeout, Flaw> {
     let stream = value.max_stream_duration.as_ref();
-    let newer = stream.and_then(|stream| stream.grpc_timeout_header_max.as_ref());
-    let offset = stream.and_then(|stream| stream.grpc_timeout_header_offset.as_ref());
-    let (max, offset) =
-        (newer.or(value.max_grpc_timeout.as_ref()), offset.or(value.grpc_timeout_offset.as_ref()));
+    let (max, offset) = match stream {
+        Some(stream) => {
+            (stream.grpc_timeout_header_max.as_ref(), stream.grpc_timeout_header_offset.as_ref())
+        }
+        None => (value.max_grpc_timeout.as_ref(), value.grpc_timeout_offset.as_ref()),
+    };
     Ok(GrpcTimeout {
+        of_stream: stream.is_some(),
         max: match max {
             None => None,
             max => {

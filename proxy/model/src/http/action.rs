@@ -72,6 +72,9 @@ pub struct GrpcTimeout {
     pub max: Option<Option<Duration>>,
     /// What is subtracted of it.
     pub offset: Option<Duration>,
+    /// Whether it limits the stream, with the client as the one who waits, and not the time of
+    /// all tries.
+    pub of_stream: bool,
 }
 
 impl GrpcTimeout {
@@ -192,13 +195,52 @@ mod tests {
     fn the_grpc_header_is_capped_and_shortened() {
         let seconds = |n| Some(Duration::from_secs(n));
         let none = GrpcTimeout::default();
-        let any = GrpcTimeout { max: Some(None), offset: None };
-        let capped = GrpcTimeout { max: Some(seconds(5)), offset: seconds(1) };
+        let any = GrpcTimeout { max: Some(None), ..none };
+        let capped = GrpcTimeout { max: Some(seconds(5)), offset: seconds(1), ..none };
         assert_eq!(none.limit(seconds(3)), None);
         assert_eq!(any.limit(seconds(3)), seconds(3));
         assert_eq!(any.limit(None), None);
         assert_eq!(capped.limit(seconds(9)), seconds(4));
         assert_eq!(capped.limit(seconds(1)), seconds(1), "an offset leaves no negative time");
+    }
+
+    fn weighted(weights: &[u32]) -> Option<Weighted> {
+        let cluster = |(index, weight): (usize, &u32)| WeightedCluster {
+            name: index.to_string().into(),
+            weight: *weight,
+            request_headers: HeaderMutations::default(),
+            response_headers: HeaderMutations::default(),
+            overrides: FilterOverrides::default(),
+            host_rewrite: HostRewrite::Keep,
+        };
+        Weighted::new(weights.iter().enumerate().map(cluster).collect())
+    }
+
+    #[test]
+    fn clusters_get_their_share_of_many_requests() {
+        assert!(weighted(&[0, 0]).is_none());
+        for weights in [&[80, 20][..], &[90, 10], &[50, 50], &[100, 0], &[1, 1, 1], &[0, 7]] {
+            let clusters = weighted(weights).unwrap();
+            let total: u32 = weights.iter().sum();
+            let mut counts = vec![0_u32; weights.len()];
+            // A generator with a fixed seed: SplitMix64.
+            let mut state = 7_u64;
+            for _ in 0..10_000 {
+                state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut random = state;
+                random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                random ^= random >> 31;
+                let name = &clusters.pick(random).name;
+                counts[name.parse::<usize>().unwrap()] += 1;
+            }
+            for (count, weight) in counts.iter().zip(weights) {
+                let expected = 10_000 * weight / total;
+                // Four standard deviations of the even split are 200.
+                assert!(count.abs_diff(expected) < 200, "{weights:?}: {counts:?}");
+                assert!(*weight > 0 || *count == 0, "{weights:?}: {counts:?}");
+            }
+        }
     }
 
     #[test]

@@ -31,27 +31,30 @@ pub enum HeaderValueMatch {
 }
 
 impl HeaderMatcher {
-    /// Whether a request meets it. Several values of one header are joined by commas.
+    /// Whether a request meets it. Of several values of one header one is enough.
     pub fn matches(&self, head: &RequestHead<'_>) -> bool {
-        let value = head.joined_header(&self.name);
-        let value = match (&self.value, value) {
-            (HeaderValueMatch::Present(present), value) => {
-                return (value.is_some() == *present) != self.invert;
-            }
-            (_, Some(value)) => value,
-            (_, None) if self.missing_as_empty => "".into(),
-            // An absent header matches no value, and by Envoy's rule an inverted match of an
-            // absent header holds.
-            (_, None) => return self.invert,
-        };
-        let matched = match &self.value {
-            HeaderValueMatch::Text(matcher) => matcher.matches(&value),
-            HeaderValueMatch::Range(range) => {
-                value.parse::<i64>().is_ok_and(|number| range.contains(&number))
-            }
-            HeaderValueMatch::Present(_) => true,
+        if let HeaderValueMatch::Present(present) = &self.value {
+            let is_there = head.has_header(&self.name) || self.missing_as_empty;
+            return (is_there == *present) != self.invert;
+        }
+        let mut values = head.header_values(&self.name).peekable();
+        let matched = match values.peek() {
+            Some(_) => values.any(|value| self.value.fits(value)),
+            None if self.missing_as_empty => self.value.fits(""),
+            // An absent header meets no requirement on its value, not even an inverted one.
+            None => return false,
         };
         matched != self.invert
+    }
+}
+
+impl HeaderValueMatch {
+    fn fits(&self, value: &str) -> bool {
+        match self {
+            Self::Text(matcher) => matcher.matches(value),
+            Self::Range(range) => value.parse::<i64>().is_ok_and(|number| range.contains(&number)),
+            Self::Present(present) => *present,
+        }
     }
 }
 
@@ -65,6 +68,8 @@ mod tests {
     fn headers_match_as_in_envoy() {
         let mut headers = HeaderMap::new();
         headers.insert("x-a", "12".parse().unwrap());
+        headers.append("x-c", "1".parse().unwrap());
+        headers.append("x-c", "2".parse().unwrap());
         let head = RequestHead {
             method: "GET",
             scheme: "http",
@@ -82,7 +87,12 @@ mod tests {
             ("x-a", HeaderValueMatch::Range(11..12), false, false),
             ("x-a", HeaderValueMatch::Text(StringMatcher::exact("12")), true, false),
             ("x-b", HeaderValueMatch::Text(StringMatcher::exact("12")), false, false),
-            ("x-b", HeaderValueMatch::Text(StringMatcher::exact("12")), true, true),
+            ("x-b", HeaderValueMatch::Text(StringMatcher::exact("12")), true, false),
+            ("x-c", HeaderValueMatch::Text(StringMatcher::exact("2")), false, true),
+            ("x-c", HeaderValueMatch::Text(StringMatcher::exact("1,2")), false, false),
+            ("x-c", HeaderValueMatch::Text(StringMatcher::exact("2")), true, false),
+            ("x-c", HeaderValueMatch::Text(StringMatcher::exact("3")), true, true),
+            ("x-c", HeaderValueMatch::Range(2..3), false, true),
             (":method", HeaderValueMatch::Text(StringMatcher::exact("GET")), false, true),
         ];
         for (name, value, invert, expected) in table {
@@ -90,5 +100,12 @@ mod tests {
                 HeaderMatcher { name: name.into(), value, invert, missing_as_empty: false };
             assert_eq!(matcher.matches(&head), expected, "{matcher:?}");
         }
+        let without = HeaderMatcher {
+            name: "x-b".into(),
+            value: HeaderValueMatch::Text(StringMatcher::exact("12")),
+            invert: true,
+            missing_as_empty: true,
+        };
+        assert!(without.matches(&head), "what is absent is as if it were empty");
     }
 }

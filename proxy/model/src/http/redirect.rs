@@ -36,13 +36,17 @@ impl Redirect {
             (None, _) if self.host.is_some() => None,
             (None, port) => port,
         };
-        let port = port.filter(|port| {
-            self.port.is_none() || !matches!((scheme, port), ("http", 80) | ("https", 443))
-        });
         let host = self.host.as_deref().unwrap_or(host);
         let mut location = format!("{scheme}://{host}");
         if let Some(port) = port {
             location.push_str(&format!(":{port}"));
+        }
+        if let PathRewrite::Whole(whole) = &self.path
+            && whole.contains('?')
+        {
+            // Its own query is the query.
+            location.push_str(whole);
+            return location;
         }
         let path = self.path.apply(head.path, matched);
         let path = path.as_deref().unwrap_or(head.path);
@@ -84,7 +88,10 @@ mod tests {
         };
         let https = Redirect { scheme: Some("https".into()), ..plain.clone() };
         let host = Redirect { host: Some("b".into()), strip_query: true, ..plain.clone() };
-        let port = Redirect { port: Some(8443), scheme: Some("https".into()), ..plain };
+        let port = Redirect { port: Some(8443), scheme: Some("https".into()), ..plain.clone() };
+        let own = Redirect { port: Some(443), ..https.clone() };
+        let query = Redirect { path: PathRewrite::Whole("/new?x".into()), ..plain.clone() };
+        let whole = Redirect { path: PathRewrite::Whole("/new".into()), ..plain };
         let headers = HeaderMap::new();
         let matched = PathMatch::Prefix { prefix: "/".into(), ignore_case: false };
         for (redirect, authority, location) in [
@@ -93,6 +100,9 @@ mod tests {
             (&host, "a:8080", "http://b/p"),
             (&port, "a", "https://a:8443/p?q"),
             (&https, "[::1]:80", "https://[::1]/p?q"),
+            (&own, "a:8080", "https://a:443/p?q"),
+            (&query, "a", "http://a/new?x"),
+            (&whole, "a", "http://a/new?q"),
         ] {
             let head = RequestHead {
                 method: "GET",

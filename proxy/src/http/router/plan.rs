@@ -19,6 +19,7 @@ use crate::http::request::{Head, asks_proxy};
 
 const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const DECORATOR: HeaderName = HeaderName::from_static("x-envoy-decorator-operation");
 
@@ -38,6 +39,8 @@ const ASKING: [&str; 7] = [
 pub(super) struct Plan {
     /// How long all tries together may take.
     pub(super) timeout: Option<Duration>,
+    /// How long the stream may last, from the request's head on.
+    pub(super) max_stream: Option<Duration>,
     /// How long one try may take.
     pub(super) per_try: Option<Duration>,
     /// When to try again.
@@ -55,10 +58,13 @@ impl Plan {
     pub(super) fn new(forwarding: &Forwarding<'_>, head: &mut Head) -> Self {
         let forward = forwarding.forward;
         let mut timeout = forward.timeout;
-        if head.grpc {
-            let asked = grpc::timeout(&head.headers);
-            if let Some(limit) = forward.grpc_timeout.limit(asked) {
-                timeout = Some(limit);
+        let manager = &forwarding.stream.connection.manager;
+        let mut max_stream = forward.max_stream_duration.unwrap_or(manager.timeouts.max_stream);
+        let deadline = head.grpc.then(|| grpc::timeout(&head.headers)).flatten();
+        if let Some(limit) = forward.grpc_timeout.limit(deadline) {
+            match forward.grpc_timeout.of_stream {
+                true => max_stream = Some(limit),
+                false => timeout = Some(limit),
             }
         }
         let asked = asks_proxy(&head.headers);
@@ -84,7 +90,8 @@ impl Plan {
         let header_destination = header_destination(forwarding, head);
         decorate(forwarding, &mut head.headers);
         let host_of_endpoint = rewrite(forwarding, head);
-        Self { timeout, per_try, retry, sni, header_destination, host_of_endpoint }
+        let max_stream = max_stream.filter(|limit| *limit > Duration::ZERO);
+        Self { timeout, max_stream, per_try, retry, sni, header_destination, host_of_endpoint }
     }
 }
 
@@ -167,9 +174,9 @@ fn rewrite(forwarding: &Forwarding<'_>, head: &mut Head) -> bool {
         }
     }
     let own = forwarding.weighted.map(|weighted| &weighted.host_rewrite);
-    let host = match (&rewrite.host, own) {
-        (HostRewrite::Keep, Some(own)) => own,
-        (host, _) => host,
+    let (host, is_route) = match (&rewrite.host, own) {
+        (HostRewrite::Keep, Some(own)) => (own, false),
+        (host, _) => (host, true),
     };
     let new = match host {
         HostRewrite::Keep => None,
@@ -186,7 +193,18 @@ fn rewrite(forwarding: &Forwarding<'_>, head: &mut Head) -> bool {
     };
     if let Some(new) = new.filter(|new| !new.is_empty()) {
         forward_host(forwarding, head);
-        head.authority = new;
+        let before = std::mem::replace(&mut head.authority, new);
+        // The log tells what was sent.
+        forwarding.stream.log.with(|record| record.authority = head.authority.clone());
+        // Envoy keeps the old host only where the route changes it, not a destination.
+        if is_route {
+            forwarding.stream.log.with(|record| {
+                if !record.request_headers.is_empty() {
+                    record.request_headers.insert(ORIGINAL_HOST, before.clone());
+                }
+            });
+            head.headers.insert(ORIGINAL_HOST, before);
+        }
     }
     false
 }
