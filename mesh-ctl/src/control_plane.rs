@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use hyper::body::Bytes;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::Client;
 use mesh_api::labels;
 
 use crate::cmd::connect::Connection;
@@ -49,16 +47,7 @@ impl ControlPlane {
         if let Some(revision) = &options.revision {
             selector = format!("{selector},{}={revision}", labels::REV);
         }
-        let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-        let list = api
-            .list(&ListParams::default().labels(&selector))
-            .await
-            .map_err(|error| Error::api(format!("list pods of {namespace}"), error))?;
-        let running = |pod: &&Pod| {
-            pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-                && pod.metadata.deletion_timestamp.is_none()
-        };
-        let pods: Vec<_> = list.items.iter().filter(running).map(ResourceExt::name_any).collect();
+        let pods = pod::running(client, &namespace, &selector).await?;
         if pods.is_empty() {
             return Err(Error::Failed(format!(
                 "no pod of a control plane ({selector}) runs in namespace {namespace}; install \

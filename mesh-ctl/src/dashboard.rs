@@ -4,11 +4,10 @@ mod forward;
 
 pub use forward::Forward;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::Client;
 
 use crate::error::Error;
+use crate::pod;
 
 /// A page that runs in a pod of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +102,8 @@ impl Addon {
         selector: Option<&str>,
     ) -> Result<String, Error> {
         let selector = selector.unwrap_or(self.selector);
-        running(client, namespace, selector).await?.ok_or_else(|| {
+        let running = pod::running(client, namespace, selector).await?;
+        running.into_iter().next().ok_or_else(|| {
             Error::Failed(format!(
                 "no {} pods found with selector {selector} in namespace {namespace}; {}, or name \
                  its namespace with --namespace",
@@ -111,25 +111,4 @@ impl Addon {
             ))
         })
     }
-}
-
-/// A running pod with these labels.
-///
-/// # Errors
-/// When the API server refuses to list pods.
-pub async fn running(
-    client: &Client,
-    namespace: &str,
-    selector: &str,
-) -> Result<Option<String>, Error> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let list = api
-        .list(&ListParams::default().labels(selector))
-        .await
-        .map_err(|error| Error::api(format!("list pods of {namespace}"), error))?;
-    let is_running = |pod: &&Pod| {
-        pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-            && pod.metadata.deletion_timestamp.is_none()
-    };
-    Ok(list.items.iter().find(is_running).map(ResourceExt::name_any))
 }

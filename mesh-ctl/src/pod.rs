@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet}
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Error;
@@ -119,18 +119,31 @@ impl Target {
         }
         let query: Vec<String> =
             labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
-        let list = pods
-            .list(&ListParams::default().labels(&query.join(",")))
-            .await
-            .map_err(|error| Error::api("list pods", error))?;
-        let running = |pod: &Pod| {
-            pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running")
-                && pod.metadata.deletion_timestamp.is_none()
-        };
-        let pod = list.items.into_iter().find(running).ok_or_else(none)?;
-        Ok((pod.metadata.name.unwrap_or_default(), self.namespace.clone()))
+        let running = running(client, &self.namespace, &query.join(",")).await?;
+        let pod = running.into_iter().next().ok_or_else(none)?;
+        Ok((pod, self.namespace.clone()))
     }
+}
+
+/// The names of the running pods of a namespace that have these labels.
+///
+/// # Errors
+/// When the API server refuses to list pods.
+pub async fn running(
+    client: &Client,
+    namespace: &str,
+    selector: &str,
+) -> Result<Vec<String>, Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let list = api
+        .list(&ListParams::default().labels(selector))
+        .await
+        .map_err(|error| Error::api(format!("list pods of {namespace}"), error))?;
+    let is_running = |pod: &&Pod| {
+        pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+            && pod.metadata.deletion_timestamp.is_none()
+    };
+    Ok(list.items.iter().filter(is_running).map(ResourceExt::name_any).collect())
 }
 
 /// `GET path` on a port of a pod, through the API server's port-forward.

@@ -10,7 +10,7 @@ use super::connect::Connection;
 use crate::dashboard::{self, Addon, Forward, PROXY_PORT};
 use crate::error::Error;
 use crate::output;
-use crate::pod::Target;
+use crate::pod::{self, Target};
 
 /// The dashboards.
 #[derive(Subcommand)]
@@ -132,8 +132,8 @@ fn proxy(args: &ProxyArgs) -> Result<(), Error> {
             (Some(target), _) => Target::parse(target, &args.namespace)?.pod(&client).await?,
             (None, selector) => {
                 let selector = selector.as_deref().unwrap_or_default();
-                let found = dashboard::running(&client, &args.namespace, selector).await?;
-                let pod = found.ok_or_else(|| {
+                let found = pod::running(&client, &args.namespace, selector).await?;
+                let pod = found.into_iter().next().ok_or_else(|| {
                     Error::Failed(format!(
                         "no pods found with selector {selector} in namespace {}",
                         args.namespace
