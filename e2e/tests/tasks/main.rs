@@ -22,6 +22,7 @@ macro_rules! pages {
 }
 
 pages! {
+    circuit_breaking => "circuit-breaking.md",
     egress_control => "egress-control.md",
     fault_injection => "fault-injection.md",
     mirroring => "mirroring.md",
