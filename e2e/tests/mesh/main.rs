@@ -12,6 +12,8 @@ mod egress;
 mod mtls;
 mod on_demand;
 mod prometheus;
+mod sidecar_scope;
+mod tcp_gateway;
 mod traffic_shifting;
 mod uninstall;
 mod validation;
