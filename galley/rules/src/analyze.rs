@@ -4,9 +4,12 @@
 
 mod annotations;
 mod authorization;
+mod claims;
+mod conditions;
 mod deployments;
 mod destination_rules;
 mod envoy_filters;
+mod gateway_api;
 mod gateways;
 mod injection;
 mod lookup;
@@ -45,6 +48,7 @@ pub const ALL: &[Analyzer] = &[
     Analyzer { name: "annotations.K8sAnalyzer", run: annotations::known },
     Analyzer { name: "auth.AuthorizationPoliciesAnalyzer", run: authorization::workloads },
     Analyzer { name: "authn.BlockedCIDRsAnalyzer", run: authorization::blocked_cidrs },
+    Analyzer { name: "conditions.ConditionAnalyzer", run: conditions::negative },
     Analyzer { name: "deployment.ApplicationUIDAnalyzer", run: deployments::application_uid },
     Analyzer { name: "deployment.ServiceAssociationAnalyzer", run: deployments::services },
     Analyzer { name: "deprecation.DeprecationAnalyzer", run: virtual_services::deprecated },
@@ -62,6 +66,7 @@ pub const ALL: &[Analyzer] = &[
     Analyzer { name: "injection.Analyzer", run: injection::namespaces },
     Analyzer { name: "injection.ImageAnalyzer", run: injection::images },
     Analyzer { name: "injection.ImageAutoAnalyzer", run: injection::image_auto },
+    Analyzer { name: "k8sgateway.CRDVersionAnalyzer", run: gateway_api::versions },
     Analyzer { name: "k8sgateway.SelectorAnalyzer", run: selectors::kubernetes_gateways },
     Analyzer { name: "maturity.AlphaAnalyzer", run: annotations::alpha },
     Analyzer { name: "multicluster.MeshNetworksAnalyzer", run: services::mesh_networks },
@@ -87,6 +92,7 @@ pub const ALL: &[Analyzer] = &[
     },
     Analyzer { name: "virtualservice.DestinationRuleAnalyzer", run: virtual_services::subsets },
     Analyzer { name: "virtualservice.GatewayAnalyzer", run: virtual_services::gateways },
+    Analyzer { name: "virtualservice.JWTClaimRouteAnalyzer", run: claims::routes },
     Analyzer { name: "webhook.Analyzer", run: webhooks::injectors },
 ];
 

@@ -16,7 +16,7 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
 /// Kinds beside Istio's own: group, version, kind and plural.
-const KINDS: [[&str; 4]; 10] = [
+const KINDS: [[&str; 4]; 13] = [
     ["", "v1", "Namespace", "namespaces"],
     ["", "v1", "Node", "nodes"],
     ["", "v1", "Pod", "pods"],
@@ -27,6 +27,9 @@ const KINDS: [[&str; 4]; 10] = [
     [ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"],
     [ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"],
     [GATEWAY_API, "v1", "Gateway", "gateways"],
+    [GATEWAY_API, "v1", "GRPCRoute", "grpcroutes"],
+    [GATEWAY_API, "v1", "HTTPRoute", "httproutes"],
+    ["apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"],
 ];
 
 /// Adds the objects of a cluster to the world. Kinds the cluster does not serve are left out;

@@ -1,8 +1,11 @@
 //! `meshctl validate`: what the webhook would say of files, without a cluster.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use galley_rules::analyze::{Resource, World, analyze};
+use galley_rules::report::{Code, Origin};
 use galley_rules::validate::{Verdict, validate};
 use serde::Serialize;
 use serde_json::Value;
@@ -10,6 +13,16 @@ use serde_json::Value;
 use crate::analyze::source::{self, Document, Documents};
 use crate::error::Error;
 use crate::output::{self, Format};
+
+/// Where objects are that name no namespace.
+const NAMESPACE: &str = "default";
+/// The analyzers of references, and the code of one that leads nowhere.
+const REFERENCES: [&str; 3] = [
+    "virtualservice.DestinationHostAnalyzer",
+    "virtualservice.DestinationRuleAnalyzer",
+    "virtualservice.GatewayAnalyzer",
+];
+const NOT_FOUND: Code = Code(101);
 
 /// Options of `meshctl validate`.
 #[derive(clap::Args)]
@@ -22,7 +35,7 @@ pub struct Args {
     /// More of them.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Accepted for istioctl's sake; references between objects are `meshctl analyze`'s.
+    /// Also check that the hosts, subsets and gateways that objects name are in the files.
     #[arg(short = 'x', long)]
     referential: bool,
     /// How to print it.
@@ -47,10 +60,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
             "no files to validate: name them with -f, or - for standard input".to_owned(),
         ));
     }
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut files) = (Vec::new(), Vec::new());
     for path in paths {
         let found = source::read(std::slice::from_ref(&path), true)?;
         outcomes.push(judge(&path.display().to_string(), &found));
+        files.push(found);
+    }
+    if args.referential {
+        references(&files, &mut outcomes);
     }
     for warning in outcomes.iter().flat_map(|outcome| &outcome.warnings) {
         output::progress(&format!("warning: {warning}"));
@@ -74,6 +91,30 @@ fn judge(file: &str, found: &Documents) -> Outcome {
     }
     outcome.valid = outcome.errors.is_empty();
     outcome
+}
+
+/// Adds what objects name and no file has, to the outcome of the file that names it.
+fn references(files: &[Documents], outcomes: &mut [Outcome]) {
+    let mut world = World::default();
+    let mut holders = BTreeMap::new();
+    for (index, file) in files.iter().enumerate() {
+        for document in &file.documents {
+            each(&document.value, &mut |object| {
+                let read = Resource::read(object.clone(), NAMESPACE);
+                holders.extend(read.map(|one| (one.origin, index)));
+                world.add(object.clone(), NAMESPACE);
+            });
+        }
+    }
+    let names = REFERENCES.map(str::to_owned);
+    for message in analyze(&world, &names).into_sorted() {
+        let holder = holders.get(&message.origin).and_then(|index| outcomes.get_mut(*index));
+        let Some(outcome) = holder.filter(|_| message.code == NOT_FOUND) else { continue };
+        let Origin { kind, namespace, name } = &message.origin;
+        let place = message.path.map(|path| format!("{path}: ")).unwrap_or_default();
+        outcome.errors.push(format!("{kind}/{namespace}/{name}: {place}{}", message.message));
+        outcome.valid = false;
+    }
 }
 
 /// An object, or the elements of a list.
@@ -149,6 +190,39 @@ mod tests {
              \t* Gateway/net/g: spec.servers: gateway must have at least one server\n\
              \t* a.yaml:9: an object needs apiVersion and kind"
         );
+    }
+
+    #[test]
+    fn references_are_followed_across_files() {
+        let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: \
+                     a}\nspec:\n  hosts: [a]\n  http:\n  - route: [{destination: {host: a, subset: \
+                     v1}}]\n";
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: \
+                       80}]}\n";
+        let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: \
+                    a}\nspec: {host: a, subsets: [{name: v1}]}\n";
+        for (texts, missing) in [
+            (vec![route], vec!["host not found", "host+subset in destinationrule not found"]),
+            (vec![route, service], vec!["host+subset in destinationrule not found"]),
+            (vec![route, service, rule], vec![]),
+        ] {
+            let mut files = Vec::new();
+            for text in &texts {
+                let mut found = Documents::default();
+                source::parse("a.yaml", text, &mut found);
+                files.push(found);
+            }
+            let mut outcomes: Vec<_> = files.iter().map(|file| judge("a.yaml", file)).collect();
+            assert!(outcomes.iter().all(|outcome| outcome.valid));
+            references(&files, &mut outcomes);
+            let errors = &outcomes[0].errors;
+            assert_eq!(errors.len(), missing.len(), "{errors:?}");
+            assert_eq!(outcomes[0].valid, missing.is_empty());
+            for (error, words) in errors.iter().zip(missing) {
+                let place = "VirtualService/default/a: spec.http[0].route[0].destination.";
+                assert!(error.starts_with(place) && error.contains(words), "{error}");
+            }
+        }
     }
 
     #[test]

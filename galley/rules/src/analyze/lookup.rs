@@ -39,6 +39,15 @@ pub(super) fn fqdn(host: &str, namespace: &str) -> String {
     }
 }
 
+/// Namespace and name of a gateway, as a virtual service of namespace `own` names it.
+pub(super) fn gateway_name<'a>(name: &'a str, own: &'a str) -> (&'a str, &'a str) {
+    match name.split_once('/') {
+        Some((".", short)) => (own, short),
+        Some((namespace, short)) => (namespace, short),
+        None => (own, name),
+    }
+}
+
 /// Namespaces that `exportTo` means; none means all.
 pub(super) fn scopes(export_to: &[String], own: &str) -> Vec<String> {
     let whole = |entry: &String| if entry == "." { own.to_owned() } else { entry.clone() };

@@ -191,3 +191,111 @@ fn injectors_of_one_installation_do_not_overlap() {
     world.add(configuration("istio-revision-tag-default"), "");
     assert_eq!(findings(&world, "webhook.Analyzer").len(), 4);
 }
+
+const CLAIMS: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec: {selector: {istio: ingress}, servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: ingress, namespace: gateways, labels: {istio: ingress}}
+spec: {containers: [{name: istio-proxy}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: by-claim}
+spec:
+  hosts: [a.example.org]
+  gateways: [g, absent, mesh]
+  http:
+  - match: [{headers: {'@request.auth.claims.group': {exact: admin}}}]
+    route: [{destination: {host: a}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: by-header}
+spec:
+  hosts: [b.example.org]
+  gateways: [g]
+  http:
+  - match: [{headers: {'@request.auth.claimsx': {exact: admin}}}]
+    route: [{destination: {host: a}}]
+";
+
+#[test]
+fn claims_need_somebody_who_verifies_them() {
+    for (namespace, selector, verified) in [
+        ("gateways", "{}", true),
+        ("istio-system", "{selector: {matchLabels: {istio: ingress}}}", true),
+        ("gateways", "{selector: {matchLabels: {istio: other}}}", false),
+        ("default", "{}", false),
+    ] {
+        let policy = format!(
+            "\n---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\n\
+             metadata: {{name: jwt, namespace: {namespace}}}\nspec: {selector}\n"
+        );
+        let world = world(&format!("{CLAIMS}{policy}"));
+        let said = findings(&world, "virtualservice.JWTClaimRouteAnalyzer");
+        let wanted: &[&str] =
+            if verified { &[] } else { &["IST0149 VirtualService default/by-claim"] };
+        assert_eq!(said, wanted, "{namespace} {selector}");
+    }
+}
+
+#[test]
+fn conditions_that_say_no() {
+    let object = |api: &str, kind: &str, status: Value| json!({ "apiVersion": api, "kind": kind, "metadata": { "name": "a" }, "status": status });
+    let conditions = |kind: &str, status: &str, reason: &str| json!([{ "type": kind, "status": status, "reason": reason, "message": "m" }]);
+    let security = "security.istio.io/v1";
+    for (api, kind, conditions, negative) in [
+        ("v1", "Service", conditions("istio.io/WaypointBound", "False", "Missing"), true),
+        ("v1", "Service", conditions("istio.io/WaypointBound", "True", ""), false),
+        ("v1", "Service", conditions("Other", "False", ""), false),
+        (security, "AuthorizationPolicy", conditions("ZtunnelAccepted", "False", "x"), true),
+        (
+            security,
+            "AuthorizationPolicy",
+            conditions("WaypointAccepted", "True", "PartiallyInvalid"),
+            true,
+        ),
+        ("gateway.networking.k8s.io/v1", "Gateway", conditions("Programmed", "False", "x"), true),
+    ] {
+        let mut world = World::default();
+        let status = json!({ "conditions": conditions });
+        assert!(world.add(object(api, kind, status), "default"));
+        let said = findings(&world, "conditions.ConditionAnalyzer");
+        assert_eq!(said.len(), usize::from(negative), "{kind} {said:?}");
+    }
+    let mut world = World::default();
+    let parents = json!({ "parents": [
+        { "conditions": conditions("Accepted", "True", "") },
+        { "conditions": conditions("ResolvedRefs", "False", "BackendNotFound") },
+    ] });
+    world.add(object("gateway.networking.k8s.io/v1", "HTTPRoute", parents), "default");
+    let said = findings(&world, "conditions.ConditionAnalyzer");
+    assert_eq!(said, ["IST0171 HTTPRoute default/a"]);
+}
+
+#[test]
+fn old_definitions_of_the_gateway_api() {
+    for (name, version, old) in [
+        ("grpcroutes", "v1.0.0", true),
+        ("grpcroutes", "v1.1.0-rc1", false),
+        ("tlsroutes", "v1.4.1", true),
+        ("gateways", "v0.5.0", false),
+    ] {
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": format!("{name}.gateway.networking.k8s.io"),
+                "annotations": { "gateway.networking.k8s.io/bundle-version": version },
+            },
+        });
+        let mut world = World::default();
+        assert!(world.add(definition, ""));
+        let said = findings(&world, "k8sgateway.CRDVersionAnalyzer");
+        assert_eq!(said.len(), usize::from(old), "{name} {version}");
+    }
+}

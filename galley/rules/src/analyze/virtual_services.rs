@@ -205,11 +205,7 @@ pub(super) fn gateways(world: &World, report: &mut Report) {
                 report.add(INTERNAL_GATEWAY.about(&object.origin, text).at(path));
                 continue;
             }
-            let (namespace, short) = match name.split_once('/') {
-                Some((".", short)) => (own, short),
-                Some((namespace, short)) => (namespace, short),
-                None => (own, name.as_str()),
-            };
+            let (namespace, short) = lookup::gateway_name(name, own);
             let named =
                 |one: &Resource| one.origin.name == short && one.origin.namespace == namespace;
             let of_istio = istio.iter().find(|(one, _)| named(one));
