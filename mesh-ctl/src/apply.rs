@@ -21,6 +21,8 @@ const FIELD_MANAGER: &str = "meshctl";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The digest of a manifest that is too long to be kept.
 const LAST_DIGEST: &str = "install.operator.istio.io/last-applied-digest";
+/// How the names of the validator's webhooks end.
+const VALIDATOR: &str = "validation.istio.io";
 /// All annotations of an object together may be this long; longer manifests are not kept.
 const MAX_LAST_APPLIED: usize = 128 << 10;
 /// How often an object is read again after somebody else wrote it meanwhile.
@@ -206,6 +208,7 @@ fn merged(
     let last: Option<Value> = last.and_then(|record| serde_json::from_str(record).ok());
     let before = json(live)?;
     let mut after = merge::three_way(&before, last.as_ref(), &json(object)?);
+    keep_insistence(&before, &mut after);
     if after == before && same_record {
         return Ok(None);
     }
@@ -224,6 +227,22 @@ fn merged(
         }
     }
     Ok(Some(after))
+}
+
+/// Manifests let objects pass unvalidated, which is right until the validator is up. Where it has
+/// come up and insists on being asked, that stays.
+fn keep_insistence(live: &Value, after: &mut Value) {
+    if live["kind"] != "ValidatingWebhookConfiguration" {
+        return;
+    }
+    for webhook in after["webhooks"].as_array_mut().into_iter().flatten() {
+        let name = webhook["name"].as_str().unwrap_or_default();
+        let insists = |one: &&Value| one["name"] == name && one["failurePolicy"] == "Fail";
+        let mut before = live["webhooks"].as_array().into_iter().flatten();
+        if name.ends_with(VALIDATOR) && before.find(insists).is_some() {
+            webhook["failurePolicy"] = "Fail".into();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -264,6 +283,25 @@ mod tests {
         assert_eq!(after.data["data"], serde_json::json!({"a": "z"}));
         assert_eq!(after.metadata.resource_version.as_deref(), Some("7"));
         assert!(merged(&after, &second, &with_record(&second).unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_validator_that_insists_goes_on_insisting() {
+        let configuration = |name: &str, policy: &str| {
+            let yaml = format!(
+                "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\n\
+                 metadata: {{name: a}}\nwebhooks:\n- {{name: {name}, failurePolicy: {policy}}}\n"
+            );
+            parse("a.yaml", &yaml).unwrap().remove(0)
+        };
+        for (name, unchanged) in [("rev.validation.istio.io", true), ("other.example.org", false)] {
+            let manifest = configuration(name, "Ignore");
+            let wanted = with_record(&manifest).unwrap();
+            let mut live = configuration(name, "Fail");
+            live.metadata.annotations.clone_from(&wanted.metadata.annotations);
+            let after = merged(&live, &manifest, &wanted).unwrap();
+            assert_eq!(after.is_none(), unchanged, "{name}: {after:?}");
+        }
     }
 
     #[test]

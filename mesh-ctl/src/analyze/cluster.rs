@@ -5,7 +5,6 @@ use galley_rules::validate;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client};
-use serde_json::Value;
 
 use crate::error::Error;
 use crate::output;
@@ -46,8 +45,14 @@ pub async fn read(client: &Client, world: &mut World) -> Result<(), Error> {
     Ok(())
 }
 
-/// The mesh's configuration, as the ConfigMap of a revision holds it.
-pub async fn mesh_config(client: &Client, namespace: &str, revision: &str) -> Result<Value, Error> {
+/// Adds the mesh's configuration and networks to the world, as the ConfigMap of a revision holds
+/// them.
+pub async fn mesh_config(
+    client: &Client,
+    namespace: &str,
+    revision: &str,
+    world: &mut World,
+) -> Result<(), Error> {
     let name = match revision {
         "" | "default" => "istio".to_owned(),
         revision => format!("istio-{revision}"),
@@ -57,9 +62,16 @@ pub async fn mesh_config(client: &Client, namespace: &str, revision: &str) -> Re
         .get_opt(&name)
         .await
         .map_err(|error| Error::api(format!("read ConfigMap {name} in {namespace}"), error))?;
-    let text = map.and_then(|map| map.data?.remove("mesh")).unwrap_or_default();
-    local_model::yaml::document(&text)
-        .map_err(|error| Error::Manifest(format!("ConfigMap {name} in {namespace}: {error}")))
+    let mut data = map.and_then(|map| map.data).unwrap_or_default();
+    let mut document = |key: &str| {
+        let text = data.remove(key).unwrap_or_default();
+        local_model::yaml::document(&text).map_err(|error| {
+            Error::Manifest(format!("key {key} of ConfigMap {name} in {namespace}: {error}"))
+        })
+    };
+    world.mesh_config = document("mesh")?;
+    world.mesh_networks = document("meshNetworks")?;
+    Ok(())
 }
 
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {

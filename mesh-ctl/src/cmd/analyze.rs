@@ -170,9 +170,9 @@ async fn from_cluster(args: &Args, world: &mut World) -> Result<(), Error> {
     let client = args.connection.connect().await?.client;
     let all = async {
         cluster::read(&client, world).await?;
-        cluster::mesh_config(&client, &args.istio_namespace, &args.revision).await
+        cluster::mesh_config(&client, &args.istio_namespace, &args.revision, world).await
     };
-    world.mesh_config = tokio::time::timeout(args.timeout, all).await.map_err(|_| {
+    tokio::time::timeout(args.timeout, all).await.map_err(|_| {
         let seconds = args.timeout.as_secs();
         Error::TimedOut(format!(
             "the cluster's objects were not read within {seconds} s; allow more with --timeout"
