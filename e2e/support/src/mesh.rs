@@ -201,6 +201,7 @@ impl Mesh {
         for args in [
             &["logs", "-n", "istio-system", "deploy/istiod", "--tail=30"][..],
             &["logs", "-n", "istio-system", "deploy/istio-ca", "--tail=10"],
+            &["logs", "-n", "istio-system", "deploy/istio-galley", "--tail=10"],
             &["logs", "-n", "istio-system", "deploy/istio-ingressgateway", "--tail=30"],
             &["logs", "deploy/productpage-v1", "-c", "istio-proxy", "--tail=30"],
             &["get", "events", "-A"],
