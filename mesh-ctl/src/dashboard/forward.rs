@@ -1,5 +1,6 @@
 //! A port of this machine that leads to a port of a pod, by the API server's port-forward.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use futures::StreamExt;
@@ -34,19 +35,27 @@ impl Forward {
         let failed = |error| Error::file(format!("listen on {address}:{port}"), error);
         let found: Vec<SocketAddr> =
             lookup_host((address, port)).await.map_err(failed)?.take(MAX_ADDRESSES).collect();
-        let Some((first, others)) = found.split_first() else {
-            return Err(Error::Usage(format!("{address} stands for no address to listen on")));
-        };
-        let listener = TcpListener::bind(first).await.map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        let mut listeners = vec![listener];
-        for other in others {
-            // One of a name's addresses is enough: IPv6 may be off.
-            if let Ok(listener) = TcpListener::bind((other.ip(), port)).await {
-                listeners.push(listener);
+        let (mut listeners, mut chosen) = (Vec::new(), port);
+        let mut refused = None;
+        for one in found {
+            match TcpListener::bind((one.ip(), chosen)).await {
+                Ok(listener) => {
+                    chosen = listener.local_addr().map_err(failed)?.port();
+                    listeners.push(listener);
+                }
+                // Somebody else's answers would be shown under a port that the user chose.
+                Err(error) if error.kind() == ErrorKind::AddrInUse && port != 0 => {
+                    return Err(failed(error));
+                }
+                // One of a name's addresses is enough: IPv6 may be off.
+                Err(error) => refused = Some(error),
             }
         }
-        Ok(Self { listeners, port })
+        match refused {
+            _ if !listeners.is_empty() => Ok(Self { listeners, port: chosen }),
+            Some(error) => Err(failed(error)),
+            None => Err(Error::Usage(format!("{address} stands for no address to listen on"))),
+        }
     }
 
     /// The port that is listened on.
