@@ -177,6 +177,15 @@ impl Compiled {
         self.follow(&facts, None)
     }
 
+    /// The way of a TLS connection that the application opens, naming that server.
+    pub(crate) fn hello(&mut self, to: &str, server_name: &str) -> Trail {
+        let mut facts = ConnFacts::plain(to.parse().unwrap(), "10.1.0.1:40000".parse().unwrap());
+        facts.local = "127.0.0.1:15001".parse().unwrap();
+        facts.transport = DetectedTransport::Tls;
+        facts.server_name = Some(server_name.into());
+        self.follow(&facts, None)
+    }
+
     fn follow(&mut self, facts: &ConnFacts, head: Option<&RequestHead<'_>>) -> Trail {
         for _ in 0..4 {
             let trail = explain(&self.snapshot, facts, head);

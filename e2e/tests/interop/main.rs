@@ -8,6 +8,7 @@ mod compiled;
 mod control;
 mod dialects;
 mod envoy;
+mod external;
 mod ours;
 mod together;
 mod world;

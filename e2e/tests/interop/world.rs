@@ -14,6 +14,8 @@ use pilot_model::snapshot::Snapshot;
 use pilot_model::store::{Event, Object, Store};
 use serde_json::{Value, json};
 
+use crate::external;
+
 /// A pod with a proxy: namespace, `app` label, `version` label, address.
 type Pod = (&'static str, &'static str, &'static str, &'static str);
 
@@ -334,6 +336,7 @@ pub(crate) fn objects() -> Vec<Object> {
     all.extend(policies());
     all.extend(rules());
     all.extend(scopes());
+    all.extend(external::objects());
     all.push(Object::MeshConfig("accessLogFile: /dev/stdout".to_owned()));
     all
 }

@@ -139,6 +139,11 @@ fn a_more_specific_resource_replaces_an_alias_and_a_refusal() {
         [(item("10.0.0.1_80", 1), vec![]), (item("10.0.0.2_80", 1), vec![])]
     );
     assert_eq!(sent[0].removed, ["0.0.0.0_80"]);
+    // And when they go again, what answered before does, or nothing.
+    let world = world.with(ty.clone(), &[("0.0.0.0_80", 1)]);
+    let sent = client.respond(&world, None);
+    assert_eq!(sent[0].resources, [(item("0.0.0.0_80", 1), names(&["10.0.0.1_80"]))]);
+    assert_eq!(sent[0].removed, ["10.0.0.2_80"]);
 }
 
 #[test]

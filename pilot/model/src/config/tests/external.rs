@@ -261,3 +261,208 @@ fn a_name_of_several_namespaces_is_the_clients_own_then_kubernetes_then_the_olde
     assert!(listeners.get("203.0.113.1_6000").is_some());
     assert!(listeners.get("203.0.113.2_6000").is_none());
 }
+
+fn workload_entry(name: &str, spec: &Value) -> Object {
+    Object::WorkloadEntry(read(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+        "metadata": { "name": name, "namespace": "default" }, "spec": spec,
+    })))
+}
+
+/// Pods and machines behind one service, and a machine behind a service of Kubernetes.
+fn machines() -> Vec<Object> {
+    let ready = |name: &str, ip: &str, status: &str| {
+        Object::Pod(read(json!({
+            "metadata": { "name": name, "namespace": "default", "labels": { "app": "vm" } },
+            "spec": { "containers": [] },
+            "status": {
+                "podIP": ip, "podIPs": [{ "ip": ip }],
+                "conditions": [{ "type": "Ready", "status": status }],
+            },
+        })))
+    };
+    let spec = json!({
+        "hosts": ["vm.internal"], "location": "MESH_INTERNAL", "resolution": "STATIC",
+        "ports": [{ "number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080 }],
+        "workloadSelector": { "labels": { "app": "vm" } },
+        "subjectAltNames": ["spiffe://elsewhere/x"],
+    });
+    let one = json!({ "address": "10.2.0.1", "labels": { "app": "vm" }, "serviceAccount": "vm" });
+    let two = json!({
+        "address": "10.2.0.2", "labels": { "app": "vm" }, "ports": { "http": 9090 }, "weight": 5,
+        "locality": "us/east/a",
+    });
+    let reviews = json!({
+        "address": "10.2.0.3", "labels": { "app": "reviews", "version": "v1" },
+        "serviceAccount": "vm-reviews",
+    });
+    vec![
+        service_entry("vm", &spec),
+        workload_entry("one", &one),
+        workload_entry("two", &two),
+        workload_entry("reviews", &reviews),
+        ready("pod-1", "10.1.5.1", "True"),
+        ready("pod-2", "10.1.5.2", "False"),
+    ]
+}
+
+fn addresses(assignment: &Value) -> Vec<String> {
+    let groups = assignment["endpoints"].as_array().unwrap().iter();
+    let all = groups.flat_map(|group| group["lb_endpoints"].as_array().unwrap());
+    let of = |endpoint: &Value| {
+        let address = &endpoint["endpoint"]["address"]["socket_address"];
+        let mode = &endpoint["metadata"]["filter_metadata"]["envoy.transport_socket_match"];
+        let mode = mode["tlsMode"].as_str().map(|mode| format!(" {mode}")).unwrap_or_default();
+        let (ip, port) = (address["address"].as_str().unwrap(), &address["port_value"]);
+        format!("{ip}:{port} x{}{mode}", endpoint["load_balancing_weight"])
+    };
+    all.map(of).collect()
+}
+
+#[test]
+fn machines_and_pods_are_behind_what_selects_them() {
+    let snapshot = world(machines());
+    let class = class(&snapshot);
+    let endpoints = documents(&snapshot, &class, &TypeUrl::Endpoint);
+    assert_eq!(
+        addresses(&endpoints["outbound|80||vm.internal"]),
+        ["10.1.5.1:8080 x1", "10.2.0.1:8080 x1 istio", "10.2.0.2:9090 x5"]
+    );
+    let v1 = "outbound|9080|v1|reviews.default.svc.cluster.local";
+    assert_eq!(addresses(&endpoints[v1]), ["10.1.0.2:9080 x1 istio", "10.2.0.3:9080 x1 istio"]);
+    // The mesh's own are spoken to by mutual TLS, and who they are is known.
+    let matches = &cluster(&snapshot, "outbound|80||vm.internal")["transport_socket_matches"];
+    let text = matches[0].to_string();
+    for name in ["spiffe://cluster.local/ns/default/sa/vm\"", "spiffe://elsewhere/x\""] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert_eq!(complaints(&snapshot), Vec::<String>::new());
+}
+
+#[test]
+fn impact_of_entries_is_never_narrower_than_what_differs() {
+    let mut all = machines();
+    all.push(entry("httpbin.org", "DNS", &port(80, "HTTP")));
+    all.push(entry("a.example", "DNS", &port(443, "HTTPS")));
+    let by_name = json!({
+        "hosts": ["named.example"], "resolution": "DNS", "ports": port(6000, "TCP"),
+        "workloadSelector": { "labels": { "app": "named" } },
+    });
+    all.push(service_entry("named", &by_name));
+    all.push(workload_entry(
+        "named",
+        &json!({ "address": "x.example", "labels": { "app": "named" } }),
+    ));
+    impact_with(&all);
+}
+
+#[test]
+fn the_meshs_dns_gives_addresses_to_hosts_that_have_none() {
+    let opted_out = Object::ServiceEntry(read(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {
+            "name": "out", "namespace": "default",
+            "labels": { "networking.istio.io/enable-autoallocate-ip": "false" },
+        },
+        "spec": { "hosts": ["out.example"], "resolution": "DNS", "ports": port(443, "HTTPS") },
+    })));
+    let snapshot = world(vec![
+        entry("a.example", "DNS", &port(443, "HTTPS")),
+        entry("*.wild.example", "NONE", &port(443, "TLS")),
+        opted_out,
+    ]);
+    let capturing = Class::of(&snapshot, &sidecar(&["lateen.config_report"]));
+    let table = documents(&snapshot, &capturing, &TypeUrl::NameTable);
+    let entry = &table[""]["table"]["a.example"];
+    let ip = entry["ips"][0].as_str().unwrap();
+    assert!(ip.starts_with("240.240."), "{entry}");
+    assert_eq!(entry["registry"], "External");
+    assert!(table[""]["table"].get("*.wild.example").is_none());
+    assert!(table[""]["table"].get("out.example").is_none());
+    let listeners = documents(&snapshot, &capturing, &TypeUrl::Listener);
+    let own = chains(&listeners[format!("{ip}_443")]);
+    assert_eq!(own, [(Value::Null, "outbound|443||a.example".to_owned())]);
+    let shared = listeners["0.0.0.0_443"].to_string();
+    assert!(!shared.contains("||a.example") && shared.contains("||out.example"), "{shared}");
+    // A client that asks another server is told apart by the name in TLS.
+    let shared = listener(&snapshot, "0.0.0.0_443").to_string();
+    assert!(shared.contains("||a.example"), "{shared}");
+}
+
+#[test]
+fn entries_of_one_host_are_one_service() {
+    let other = json!({ "hosts": ["a.example"], "resolution": "NONE", "ports": port(7000, "TCP") });
+    let snapshot = world(vec![
+        entry("a.example", "DNS", &port(80, "HTTP")),
+        service_entry(
+            "b",
+            &json!({ "hosts": ["a.example"], "resolution": "DNS", "ports": port(443, "HTTPS") }),
+        ),
+        service_entry("c", &other),
+    ]);
+    let clusters = documents(&snapshot, &class(&snapshot), &TypeUrl::Cluster);
+    for number in [80, 443] {
+        let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
+        let cluster = &clusters[format!("outbound|{number}||a.example")];
+        assert_eq!(
+            cluster.pointer(address).unwrap()["socket_address"],
+            json!({ "address": "a.example", "port_value": number })
+        );
+    }
+    assert!(clusters.get("outbound|7000||a.example").is_none());
+    let told = complaints(&snapshot);
+    let expected = "ServiceEntry/default/c spec.hosts a.example has no effect: \
+                    ServiceEntry/default/a.example defines it with another resolution or location";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
+fn tls_is_originated_towards_hosts_outside() {
+    let ports = json!([{ "number": 80, "name": "http", "protocol": "HTTP", "targetPort": 443 }]);
+    let rule = |host: &str| {
+        Object::DestinationRule(read(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": { "name": host.replace('*', "any"), "namespace": "default" },
+            "spec": { "host": host, "trafficPolicy": { "tls": { "mode": "SIMPLE" } } },
+        })))
+    };
+    let proven = json!({
+        "hosts": ["proven.example"], "resolution": "DNS", "ports": ports,
+        "subjectAltNames": ["other.example"],
+    });
+    let snapshot = world(vec![
+        entry("a.example", "DNS", &ports),
+        entry("*.wild.example", "NONE", &ports),
+        service_entry("proven", &proven),
+        rule("a.example"),
+        rule("*.wild.example"),
+        rule("proven.example"),
+    ]);
+    let tls = |host: &str| {
+        let cluster = cluster(&snapshot, &format!("outbound|80||{host}"));
+        let config = cluster["transport_socket"]["typed_config"].clone();
+        let names = "/common_tls_context/combined_validation_context/\
+                     default_validation_context/match_typed_subject_alt_names/0/matcher/exact";
+        let name = config.pointer(names).cloned().unwrap_or_default();
+        (config["sni"].clone(), name, config["auto_host_sni"].clone())
+    };
+    assert_eq!(tls("a.example"), (json!("a.example"), json!("a.example"), Value::Null));
+    assert_eq!(
+        tls("proven.example"),
+        (json!("proven.example"), json!("other.example"), Value::Null)
+    );
+    assert_eq!(tls("*.wild.example"), (Value::Null, Value::Null, json!(true)));
+}
+
+#[test]
+fn who_may_use_an_entry_is_said_by_it() {
+    let spec = json!({
+        "hosts": ["a.example"], "resolution": "DNS", "ports": port(80, "HTTP"), "exportTo": ["."],
+    });
+    let snapshot = world(vec![service_entry_in("elsewhere", "a", &spec)]);
+    let host = Hostname::parse("a.example").unwrap();
+    assert!(snapshot.service("elsewhere", &host).is_some());
+    assert!(snapshot.service("default", &host).is_none());
+    assert_eq!(cluster(&snapshot, "outbound|80||a.example"), Value::Null);
+    assert_eq!(listener(&snapshot, "0.0.0.0_80"), Value::Null);
+}
