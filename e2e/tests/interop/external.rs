@@ -255,7 +255,7 @@ const WAYS: [&str; 22] = [
      20% outbound|80|v2|fixed.example 203.0.113.2:80=default",
     "80% outbound|8888|v1|fixed.example 203.0.113.1:8888=default, \
      20% outbound|8888|v2|fixed.example 203.0.113.2:8888=default",
-    "100% outbound|80||listed.example 203.0.113.3:80=default a.listed.example:8080=default",
+    "100% outbound|80||listed.example a.listed.example:8080=default 203.0.113.3:80=default",
     "100% outbound|80||another.example another.example:80=default",
     "100% outbound|80||machines.internal 10.2.0.1:8080=tlsMode-istio 10.2.0.2:80=tlsMode-disabled",
     "100% outbound|9080||ratings.default.svc.cluster.local \

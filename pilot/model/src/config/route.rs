@@ -142,6 +142,11 @@ fn hosts(snapshot: &Snapshot, class: &Class, name: &RouteName) -> Vec<Host> {
             all.extend(of_service(snapshot, class, (service, service_port), &mut taken));
         }
     }
+    // The listener is that of one service, whatever its clients call it.
+    if let (Some(_), [alone]) = (only, all.as_mut_slice()) {
+        alone.domains = vec!["*".to_owned()];
+        return all;
+    }
     if only.is_none() && port.get() == WEB {
         all.extend(of_rules(snapshot, class, port, &mut taken));
     }

@@ -59,12 +59,19 @@ struct Shared<'a> {
     class: &'a Class,
     name: String,
     chains: Vec<Value>,
-    /// The filter of connections that no chain takes, and the service behind it.
-    rest: Option<(Value, &'a Service)>,
+    rest: Option<Rest<'a>>,
     /// Conditions, one by one, that a chain has already: Envoy refuses a listener with two.
     taken: BTreeSet<(String, String, String)>,
     wanted: Wanted,
     notes: Notes,
+}
+
+/// Where connections go that no chain takes.
+struct Rest<'a> {
+    filter: Value,
+    service: &'a Service,
+    /// Whether it is looked at what they begin with in any case.
+    is_sniffed: bool,
 }
 
 impl<'a> Shared<'a> {
@@ -105,17 +112,29 @@ impl<'a> Shared<'a> {
             condition["transport_protocol"] = "tls".into();
             condition["server_names"] = json!([service.host.as_str()]);
         }
-        match condition.as_object().is_some_and(serde_json::Map::is_empty) {
-            true => self.rest(filter, service),
-            false => self.add(condition, json!([filter]), service),
+        if condition.as_object().is_some_and(serde_json::Map::is_empty) {
+            self.rest(filter, service, port);
+            return;
         }
+        if port.protocol.is_unsupported() {
+            // Conditions are looked at one by one: where a chain asks for plaintext, one that asks
+            // for nothing is not considered any more.
+            let mut plaintext = condition.clone();
+            plaintext["transport_protocol"] = "raw_buffer".into();
+            self.add(plaintext, json!([filter]), service);
+            condition["transport_protocol"] = "tls".into();
+        }
+        self.add(condition, json!([filter]), service);
     }
 
     /// Connections that no chain takes.
-    fn rest(&mut self, filter: Value, service: &'a Service) {
+    fn rest(&mut self, filter: Value, service: &'a Service, port: &Port) {
         match &self.rest {
-            None => self.rest = Some((filter, service)),
-            Some((_, older)) => {
+            None => {
+                let is_sniffed = port.protocol.is_unsupported();
+                self.rest = Some(Rest { filter, service, is_sniffed });
+            }
+            Some(Rest { service: older, .. }) => {
                 let reason = format!(
                     "connections to {} at {} go to {}, which is older: give it an address",
                     service.host, self.name, older.host
@@ -190,7 +209,7 @@ impl<'a> Shared<'a> {
             document["listener_filters"] = filters.into();
             document["listener_filters_timeout"] =
                 mesh.protocol_detection_timeout.to_string().into();
-            if let Some((_, service)) = &self.rest {
+            if let Some(Rest { service, is_sniffed: false, .. }) = &self.rest {
                 let reason = format!(
                     "other services share {}, so that a connection in which the server speaks \
                      first waits for the client: give {} an address",
@@ -202,7 +221,7 @@ impl<'a> Shared<'a> {
         let unknown = unknown_cluster(self.snapshot, self.class);
         let unknown = unknown.as_str();
         let rest = match self.rest {
-            Some((filter, _)) => json!({ "name": self.name, "filters": [filter] }),
+            Some(Rest { filter, .. }) => json!({ "name": self.name, "filters": [filter] }),
             None => {
                 self.notes.refer(TypeUrl::Cluster, unknown);
                 json!({
