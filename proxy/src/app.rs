@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::admin::{Pages, Parts};
 use crate::dns::forward::Forwarder;
+use crate::dns::lookup::HostLookup;
 use crate::dns::resolv_conf::ResolvConf;
 use crate::dns::serve::DnsServer;
 use crate::listener::manager::Manager;
@@ -144,6 +145,10 @@ pub async fn run(
             world: Arc::clone(&world),
             keystore: Arc::new(Keystore::new(live.clone(), world.clone())),
             upstreams: Arc::clone(&upstreams),
+            lookup: HostLookup {
+                hosts: "/etc/hosts".into(),
+                resolv_conf: settings.resolv_conf.clone(),
+            },
             original_dst: outside.original_dst,
             sinks: outside.sinks,
             own_metadata: node::header(&own_metadata(&document.node.metadata).encode()),

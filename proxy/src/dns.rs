@@ -2,5 +2,6 @@
 
 pub mod answer;
 pub mod forward;
+pub mod lookup;
 pub mod resolv_conf;
 pub mod serve;

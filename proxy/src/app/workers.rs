@@ -18,6 +18,7 @@ use proxy_model::lookup::ResourceName;
 use proxy_model::snapshot::Snapshot;
 
 use super::carry::{AtEnd, Traffic};
+use crate::dns::lookup::HostLookup;
 use crate::http::context::HttpDeps;
 use crate::listener::chains::Chains;
 use crate::listener::conn::{self, ConnDeps};
@@ -26,7 +27,7 @@ use crate::observe::peer::PeerCache;
 use crate::observe::record::Sink;
 use crate::tls::keystore::Keystore;
 use crate::upstream::shared::SharedUpstreams;
-use crate::upstream::transport::{KeystoreConnector, SystemResolver, UpstreamDeps};
+use crate::upstream::transport::{KeystoreConnector, UpstreamDeps};
 use crate::upstream::{Upstreams, transport};
 use crate::worker::{Serve, Workers, connection_limit};
 use crate::world::World;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub keystore: Arc<Keystore>,
     /// Circuit breakers, load and outliers.
     pub upstreams: Arc<SharedUpstreams>,
+    /// Where names of endpoints are looked up.
+    pub lookup: HostLookup,
     /// Where captured connections wanted to go.
     pub original_dst: Arc<dyn OriginalDst>,
     /// Where records go.
@@ -92,7 +95,7 @@ fn worker(
     let upstreams = Upstreams::new(UpstreamDeps {
         shared: Arc::clone(&shared.upstreams),
         tls: Rc::new(KeystoreConnector(Arc::clone(&shared.keystore))),
-        resolver: Rc::new(SystemResolver),
+        resolver: Rc::new(shared.lookup.clone()),
         config: config.clone(),
         random: Rc::clone(&random),
         tasks: tasks.clone(),

@@ -55,7 +55,8 @@ impl Forwarder {
         reply
     }
 
-    async fn ask(&self, question: &Query) -> Option<Message> {
+    /// The answer of a server; `None` when none answers, or too many questions are under way.
+    pub async fn ask(&self, question: &Query) -> Option<Message> {
         let _slot = self.slots.try_acquire().ok()?;
         if !self.parallel {
             for server in &self.servers {

@@ -6,14 +6,24 @@ use std::net::{IpAddr, SocketAddr};
 const SERVERS: usize = 3;
 /// More search domains are not used.
 const SEARCH: usize = 32;
+/// More dots are not asked for, as in the C library.
+const MAX_DOTS: usize = 15;
 
 /// What the file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
     /// Servers, in order.
     pub servers: Vec<SocketAddr>,
     /// Search domains in lower case, without the last dot.
     pub search: Vec<String>,
+    /// A name with so many dots is asked for as it is before search domains are tried.
+    pub ndots: usize,
+}
+
+impl Default for ResolvConf {
+    fn default() -> Self {
+        Self { servers: Vec::new(), search: Vec::new(), ndots: 1 }
+    }
 }
 
 impl ResolvConf {
@@ -32,6 +42,10 @@ impl ResolvConf {
                     let domains = words.take(SEARCH).map(|word| word.trim_end_matches('.'));
                     let domains = domains.filter(|word| !word.is_empty());
                     conf.search = domains.map(str::to_ascii_lowercase).collect();
+                }
+                Some("options") => {
+                    let given = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
+                    conf.ndots = given.last().map_or(conf.ndots, |dots: usize| dots.min(MAX_DOTS));
                 }
                 _ => {}
             }
@@ -57,6 +71,7 @@ mod tests {
         let conf = ResolvConf::parse(text);
         assert_eq!(conf.servers, ["10.96.0.10:53", "[fd00::1]:53"].map(|a| a.parse().unwrap()));
         assert_eq!(conf.search, ["default.svc.cluster.local", "svc.cluster.local"]);
+        assert_eq!((conf.ndots, ResolvConf::parse("").ndots), (5, 1));
         let own = "10.96.0.10:53".parse().unwrap();
         assert_eq!(conf.without(own).servers.len(), 1);
     }

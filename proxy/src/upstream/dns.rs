@@ -2,11 +2,14 @@
 //! again in the background, the last good answer kept when DNS fails.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use mesh_rt::tasks::Tasks;
 use proxy_model::cluster::{DnsFamily, DnsSettings};
 use proxy_model::endpoint::{Endpoint, EndpointAddress, EndpointSet, LocalityEndpoints};
@@ -14,6 +17,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::transport::Resolver;
+use crate::dns::lookup::Resolved;
 
 /// How long the first use waits for an answer.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +31,8 @@ pub(super) struct Names {
     first_only: bool,
     resolver: Rc<dyn Resolver>,
     held: RefCell<Option<(Arc<EndpointSet>, Instant)>>,
+    /// What each name last resolved to; a name that no longer resolves keeps it.
+    last: RefCell<HashMap<Arc<str>, Vec<IpAddr>>>,
     refreshing: Cell<bool>,
 }
 
@@ -44,6 +50,7 @@ impl Names {
             first_only,
             resolver: Rc::clone(resolver),
             held: RefCell::default(),
+            last: RefCell::default(),
             refreshing: Cell::new(false),
         })
     }
@@ -66,52 +73,76 @@ impl Names {
     }
 
     async fn refresh(&self) {
-        let mut set = EndpointSet::clone(&self.template);
-        let mut any = false;
-        for locality in set.priorities.iter_mut().flat_map(|priority| &mut priority.localities) {
-            any |= self.resolve_locality(locality).await;
+        let mut wanted: Vec<Arc<str>> = Vec::new();
+        for endpoint in self.template.endpoints() {
+            if let EndpointAddress::Host { name, .. } = &endpoint.address
+                && !wanted.contains(name)
+            {
+                wanted.push(Arc::clone(name));
+            }
         }
-        let until = Instant::now() + self.settings.refresh_rate.max(MIN_REFRESH);
-        let mut held = self.held.borrow_mut();
-        match held.as_mut() {
-            // Names that no longer resolve keep what they had.
-            Some((_, expires)) if !any => *expires = until,
-            _ if any => *held = Some((Arc::new(set), until)),
-            _ => {}
+        let mut ttl: Option<Duration> = None;
+        let asked = wanted.into_iter().map(async |name| {
+            let answer = self.ask(&name).await;
+            (name, answer)
+        });
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        while let Some((name, answer)) = asked.next().await {
+            let Some(answer) = answer else { continue };
+            if let Some(own) = answer.ttl.filter(|_| self.settings.respect_ttl) {
+                ttl = Some(ttl.map_or(own, |least| least.min(own)));
+            }
+            self.last.borrow_mut().insert(name, answer.addresses);
+        }
+        let mut set = EndpointSet::clone(&self.template);
+        for locality in set.priorities.iter_mut().flat_map(|priority| &mut priority.localities) {
+            self.fill(locality);
+        }
+        let until = Instant::now() + ttl.unwrap_or(self.settings.refresh_rate).max(MIN_REFRESH);
+        // Without any endpoint the next use asks again.
+        let any = set.endpoints().next().is_some();
+        *self.held.borrow_mut() = any.then(|| (Arc::new(set), until));
+    }
+
+    /// The addresses of a name, of the families that are wanted; `None` when there are none.
+    async fn ask(&self, name: &Arc<str>) -> Option<Resolved> {
+        let answer = tokio::time::timeout(RESOLVE_TIMEOUT, self.resolver.resolve(name.clone()));
+        match answer.await {
+            Ok(Ok(Resolved { addresses, ttl })) => {
+                let addresses = filter(addresses, self.settings.family);
+                (!addresses.is_empty()).then_some(Resolved { addresses, ttl })
+            }
+            Ok(Err(error)) => {
+                debug!("{name} does not resolve: {error}");
+                None
+            }
+            Err(_) => {
+                debug!("{name} does not resolve: no answer within {RESOLVE_TIMEOUT:?}");
+                None
+            }
         }
     }
 
-    async fn resolve_locality(&self, locality: &mut LocalityEndpoints) -> bool {
+    /// Puts addresses in the place of names.
+    fn fill(&self, locality: &mut LocalityEndpoints) {
+        let last = self.last.borrow();
         let mut resolved = Vec::new();
         for endpoint in locality.endpoints.iter() {
             let EndpointAddress::Host { name, port } = &endpoint.address else {
                 resolved.push(Arc::clone(endpoint));
                 continue;
             };
-            let answer = tokio::time::timeout(RESOLVE_TIMEOUT, self.resolver.resolve(name.clone()));
-            let addresses = match answer.await {
-                Ok(Ok(addresses)) => filter(addresses, self.settings.family),
-                Ok(Err(error)) => {
-                    debug!("{name} does not resolve: {error}");
-                    continue;
-                }
-                Err(_) => {
-                    debug!("{name} does not resolve: no answer within {RESOLVE_TIMEOUT:?}");
-                    continue;
-                }
-            };
+            let addresses = last.get(name).map(Vec::as_slice).unwrap_or_default();
             let most = if self.first_only { 1 } else { usize::MAX };
-            resolved.extend(addresses.into_iter().take(most).map(|address| {
+            resolved.extend(addresses.iter().take(most).map(|address| {
                 Arc::new(Endpoint {
-                    address: EndpointAddress::Socket(SocketAddr::new(address, *port)),
+                    address: EndpointAddress::Socket(SocketAddr::new(*address, *port)),
                     hostname: endpoint.hostname.clone().or_else(|| Some(Arc::clone(name))),
                     ..Endpoint::clone(endpoint)
                 })
             }));
         }
-        let any = !resolved.is_empty();
         locality.endpoints = resolved.into();
-        any
     }
 }
 
@@ -131,26 +162,4 @@ fn filter(addresses: Vec<IpAddr>, family: DnsFamily) -> Vec<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use proxy_model::cluster::DnsFamily;
-
-    use super::filter;
-
-    #[test]
-    fn families_are_chosen_as_the_cluster_says() {
-        let v4: IpAddr = "10.0.0.1".parse().unwrap();
-        let v6: IpAddr = "fd00::1".parse().unwrap();
-        for (family, both, only_v4) in [
-            (DnsFamily::All, vec![v4, v6], vec![v4]),
-            (DnsFamily::V4Only, vec![v4], vec![v4]),
-            (DnsFamily::V6Only, vec![v6], vec![]),
-            (DnsFamily::Auto, vec![v6], vec![v4]),
-            (DnsFamily::V4Preferred, vec![v4], vec![v4]),
-        ] {
-            assert_eq!(filter(vec![v4, v6], family), both, "{family:?}");
-            assert_eq!(filter(vec![v4], family), only_v4, "{family:?}");
-        }
-    }
-}
+mod tests;

@@ -40,13 +40,16 @@ pub(super) async fn choose(
             let Some(names) = names else {
                 return Err(Failure::new(FailureKind::NoHealthyUpstream));
             };
-            names
-                .endpoints(&deps.tasks)
-                .await
-                .ok_or_else(|| Failure::new(FailureKind::DnsResolution))?
+            names.endpoints(&deps.tasks).await.ok_or_else(|| unresolved(cluster))?
         }
     };
     among(deps, cluster, state, wanted, &set)
+}
+
+/// Names that do not resolve are no endpoints.
+fn unresolved(cluster: &Cluster) -> Failure {
+    let reason = format_args!("{}: DNS knows no address", cluster.name);
+    Failure::with_reason(FailureKind::NoHealthyUpstream, reason)
 }
 
 async fn assignment(deps: &UpstreamDeps, name: &Arc<str>) -> Result<Arc<EndpointSet>, Failure> {

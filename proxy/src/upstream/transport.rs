@@ -1,7 +1,6 @@
 //! What the upstream side needs from outside: TLS, names, endpoints and chance. All of it comes
 //! in through these, so tests bring their own.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::shared::SharedUpstreams;
+use crate::dns::lookup::{HostLookup, Resolved};
 use crate::tls::client;
 use crate::tls::keystore::Keystore;
 
@@ -43,20 +43,14 @@ pub trait TlsConnector {
 
 /// Resolves names of DNS clusters.
 pub trait Resolver {
-    /// All addresses of `name`, in the answer's order.
-    fn resolve(&self, name: Arc<str>) -> LocalBoxFuture<'static, std::io::Result<Vec<IpAddr>>>;
+    /// What `name` stands for.
+    fn resolve(&self, name: Arc<str>) -> LocalBoxFuture<'static, std::io::Result<Resolved>>;
 }
 
-/// Resolves with the system's `getaddrinfo`, on the runtime's blocking threads.
-#[derive(Debug)]
-pub struct SystemResolver;
-
-impl Resolver for SystemResolver {
-    fn resolve(&self, name: Arc<str>) -> LocalBoxFuture<'static, std::io::Result<Vec<IpAddr>>> {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((&*name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
+impl Resolver for HostLookup {
+    fn resolve(&self, name: Arc<str>) -> LocalBoxFuture<'static, std::io::Result<Resolved>> {
+        let lookup = self.clone();
+        Box::pin(async move { HostLookup::resolve(&lookup, &name).await })
     }
 }
 

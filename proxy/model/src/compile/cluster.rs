@@ -506,8 +506,14 @@ fn metadata(value: &PbCluster) -> ClusterMetadata {
     }
 }
 
-/// Of everything that connections depend on.
+/// Of everything that connections depend on, and the names that are resolved for them.
 fn hash(cluster: &Cluster) -> u64 {
+    let names = match &cluster.discovery {
+        Discovery::StrictDns { endpoints, dns } | Discovery::LogicalDns { endpoints, dns } => {
+            Some((&endpoints.priorities, dns))
+        }
+        _ => None,
+    };
     let transports: Vec<_> = cluster
         .transports
         .matches
@@ -523,6 +529,7 @@ fn hash(cluster: &Cluster) -> u64 {
         cluster.max_requests_per_connection,
         (cluster.idle_timeout, cluster.max_connection_duration, cluster.connect_timeout),
         matches!(cluster.transports.default, UpstreamTransport::Raw),
+        names,
     );
     fnv(format!("{parts:?}").as_bytes())
 }

@@ -43,15 +43,14 @@ use proxy_model::tls::UpstreamTls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+use crate::dns::lookup::HostLookup;
 use crate::http::context::HttpDeps;
 use crate::http::{ConnEnd, serve};
 use crate::observe::peer::{PeerCache, PeerMetadata};
 use crate::observe::record::{ConnectionRecord, Downstream, RequestRecord, Sink};
 use crate::upstream::Upstreams;
 use crate::upstream::shared::SharedUpstreams;
-use crate::upstream::transport::{
-    Config, SystemResolver, TlsConnection, TlsConnector, TlsOverrides, UpstreamDeps,
-};
+use crate::upstream::transport::{Config, TlsConnection, TlsConnector, TlsOverrides, UpstreamDeps};
 
 /// A configuration that stands still, and remembers what was asked for.
 pub(super) struct Fixed {
@@ -132,7 +131,10 @@ impl Proxy {
         let upstreams = Upstreams::new(UpstreamDeps {
             shared: SharedUpstreams::new(),
             tls: Rc::new(NoTls),
-            resolver: Rc::new(SystemResolver),
+            resolver: Rc::new(HostLookup {
+                hosts: "/etc/hosts".into(),
+                resolv_conf: "/etc/resolv.conf".into(),
+            }),
             config: Rc::clone(&config) as Rc<dyn Config>,
             random: Rc::clone(&random),
             tasks: tasks.clone(),
