@@ -59,7 +59,8 @@ fn of(kind: Kind, class: &Class) -> &'static [usize] {
         // Service accounts and names that DNS resolves are in clusters; addresses of headless
         // services are in listeners and names.
         Kind::EndpointSlice | Kind::Pod | Kind::WorkloadEntry => &[0, 1, 2, 5],
-        Kind::Node => &[1],
+        // Places of endpoints are in clusters where clients resolve their names.
+        Kind::Node => &[0, 1],
         // How long connections of bytes may last is said in listeners, what is hashed in routes.
         Kind::DestinationRule => &[0, 1, 2, 3, 4],
         // What rules lead to is within a scope.
