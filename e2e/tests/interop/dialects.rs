@@ -44,7 +44,8 @@ const WAYS: [&str; 15] = [
      10% outbound|9080|v2|reviews.default.svc.cluster.local 10.1.0.3:9080=tlsMode-istio",
     "100% outbound|9080|v2|reviews.default.svc.cluster.local 10.1.0.3:9080=tlsMode-istio",
     "308 to http://10.96.0.2/new/",
-    "100% outbound|9080||ratings.default.svc.cluster.local 10.1.0.4:9080=default",
+    "100% outbound|9080||ratings.default.svc.cluster.local 10.1.0.4:9080=default \
+     10.2.0.3:9080=default",
     "100% outbound|9080||legacy.default.svc.cluster.local 10.1.0.7:9080=default",
     "90% outbound|9080|v1|reviews.default.svc.cluster.local 10.1.0.2:9080=tlsMode-istio, \
      10% outbound|9080|v2|reviews.default.svc.cluster.local 10.1.0.3:9080=tlsMode-istio",
