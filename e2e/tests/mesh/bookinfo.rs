@@ -28,6 +28,7 @@ fn bookinfo_gets_sidecars_and_answers_at_the_gateway() {
         if seen.len() == 3 { Ok(()) } else { Err(format!("only {seen:?}")) }
     });
 
+    services(&mesh);
     let status = mesh.meshctl(&["proxy-status"]);
     assert_eq!(status.code, 0, "{status:#?}");
     assert_eq!(status.stdout.lines().count(), 8, "a heading, six sidecars, a gateway: {status:#?}");
@@ -46,4 +47,25 @@ fn bookinfo_gets_sidecars_and_answers_at_the_gateway() {
     assert!(clusters.stdout.contains("reviews.default.svc.cluster.local"), "{clusters:#?}");
     let again = mesh.meshctl(&["install", "-y", "--set", "meshConfig.accessLogFile=/dev/stdout"]);
     assert!(again.stdout.contains("0 created, 0 configured"), "{again:#?}");
+}
+
+/// What `kubectl get svc -n istio-system` shows is what a user of Istio's expects.
+#[track_caller]
+fn services(mesh: &Mesh) {
+    let listed = mesh.kubectl.ok(&["get", "svc", "-n", "istio-system"]);
+    let rows: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"]);
+    let row = |name: &str| {
+        let row = rows.iter().find(|row| row[0] == name);
+        row.unwrap_or_else(|| panic!("no {name} in {listed}")).as_slice()
+    };
+    let istiod = row("istiod");
+    assert_eq!(istiod[1], "ClusterIP", "{listed}");
+    assert_eq!(istiod[4], "15010/TCP,15012/TCP,443/TCP,15014/TCP", "{listed}");
+    let ingress = row("istio-ingressgateway");
+    assert_eq!((ingress[1], ingress[3]), ("LoadBalancer", "127.0.0.1"), "{listed}");
+    let ports: Vec<&str> =
+        ingress[4].split(',').filter_map(|port| port.split(':').next()).collect();
+    assert_eq!(ports, ["15021", "80", "443"], "{listed}");
 }
