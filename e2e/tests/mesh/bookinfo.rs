@@ -67,5 +67,5 @@ fn services(mesh: &Mesh) {
     assert_eq!((ingress[1], ingress[3]), ("LoadBalancer", "127.0.0.1"), "{listed}");
     let ports: Vec<&str> =
         ingress[4].split(',').filter_map(|port| port.split(':').next()).collect();
-    assert_eq!(ports, ["15021", "80", "443"], "{listed}");
+    assert_eq!(ports, ["15021", "80", "443", "31400"], "{listed}");
 }
