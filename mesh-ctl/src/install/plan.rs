@@ -330,7 +330,9 @@ mod tests {
             json!({"hub": "h", "tag": 9, "istioNamespace": "istio-system"})
         );
         assert_eq!(pilot["pilot"], json!({"traceSampling": 100, "replicaCount": 3}));
-        assert_eq!(ingress["service"], json!({"type": "NodePort", "annotations": {"s": "t"}}));
+        assert_eq!(ingress["service"]["type"], "NodePort");
+        assert_eq!(ingress["service"]["annotations"], json!({"s": "t"}));
+        assert_eq!(ingress["service"]["ports"][3]["port"], 31400, "the profile's ports stay");
         assert_eq!(ingress["autoscaling"], json!({"enabled": true, "maxReplicas": 3}));
         assert_eq!((&ingress["env"]["X"], &ingress["labels"]["a"]), (&json!("v"), &json!("b")));
         assert_eq!(egress["service"]["type"], "ClusterIP");
