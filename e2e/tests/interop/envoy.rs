@@ -67,6 +67,7 @@ impl<'a> Envoy<'a> {
         let mut command = program.command();
         command
             .args(["--log-level", "warning", "--concurrency", "1", "--disable-hot-restart"])
+            .args(["--file-flush-interval-msec", "50"])
             .arg("--config-path")
             .arg(&config)
             .stdin(Stdio::null())
@@ -100,11 +101,7 @@ impl<'a> Envoy<'a> {
     /// # Errors
     /// When it does not answer, or not with 200.
     pub(crate) fn admin(&self, path: &str) -> Result<String, String> {
-        let answer = self.net.run(|| mesh_test::http::get(ADMIN, path))?;
-        match answer.status {
-            200 => Ok(answer.body),
-            status => Err(format!("{path}: {status} {}", answer.body)),
-        }
+        admin(self.net, path)
     }
 
     /// Everything it refused, by its own account; empty when nothing.
@@ -152,6 +149,18 @@ impl Drop for Envoy<'_> {
             use std::io::Write;
             let _told = writeln!(std::io::stderr(), "Envoy wrote:\n{}", self.log());
         }
+    }
+}
+
+/// A page of the admin interface of the proxy in that network.
+///
+/// # Errors
+/// When it does not answer, or not with 200.
+pub(crate) fn admin(net: &Netns, path: &str) -> Result<String, String> {
+    let answer = net.run(|| mesh_test::http::get(ADMIN, path))?;
+    match answer.status {
+        200 => Ok(answer.body),
+        status => Err(format!("{path}: {status} {}", answer.body)),
     }
 }
 

@@ -10,5 +10,6 @@ mod dialects;
 mod envoy;
 mod external;
 mod ours;
+mod rules;
 mod together;
 mod world;

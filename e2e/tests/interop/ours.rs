@@ -11,7 +11,7 @@ use mesh_test::settings::bin_dir;
 use serde_json::json;
 
 use crate::control::{self, Control};
-use crate::envoy::{PROXY_ID, Program, Who, open};
+use crate::envoy::{PROXY_ID, Program, Who, admin, open};
 
 const STATUS: u16 = 15021;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +38,21 @@ pub(crate) struct Ours<'a> {
 impl<'a> Ours<'a> {
     /// Starts a proxy in that network; pilot is at `pilot`.
     pub(crate) fn start(net: &'a Netns, control: &Control, pilot: &str, who: &Who) -> Self {
+        Self::of(net, control, pilot, who, (2, true))
+    }
+
+    /// Starts a proxy with one worker that asks for all configuration at once, as Envoy does.
+    pub(crate) fn plain(net: &'a Netns, control: &Control, pilot: &str, who: &Who) -> Self {
+        Self::of(net, control, pilot, who, (1, false))
+    }
+
+    fn of(
+        net: &'a Netns,
+        control: &Control,
+        pilot: &str,
+        who: &Who,
+        (workers, on_demand): (u32, bool),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = control.files(who.namespace, who.account);
         let spiffe = format!("spiffe://cluster.local/ns/{}/sa/{}", who.namespace, who.account);
@@ -58,6 +73,7 @@ impl<'a> Ours<'a> {
                 "address": format!("{pilot}:{}", control::PORT),
                 "rootCert": root,
                 "san": [control::NAME],
+                "onDemand": on_demand,
             },
             "identity": {
                 "serviceAccount": who.account,
@@ -77,7 +93,7 @@ impl<'a> Ours<'a> {
         let program = Program::open(&bin_dir().join("proxy"));
         let mut command = program.command();
         command
-            .args([role, "--concurrency", "2", "--config"])
+            .args([role, "--concurrency", &workers.to_string(), "--config"])
             .arg(&config)
             .env("ISTIO_DATA_DIR", dir.path())
             .stdin(Stdio::null())
@@ -100,6 +116,14 @@ impl<'a> Ours<'a> {
                 Err(error) => Err(format!("{error}\n{}", self.log())),
             }
         });
+    }
+
+    /// A page of its admin interface.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with 200.
+    pub(crate) fn admin(&self, path: &str) -> Result<String, String> {
+        admin(self.net, path)
     }
 
     /// What it wrote.
