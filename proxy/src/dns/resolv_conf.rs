@@ -44,8 +44,10 @@ impl ResolvConf {
                     conf.search = domains.map(str::to_ascii_lowercase).collect();
                 }
                 Some("options") => {
-                    let mut given = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
-                    conf.ndots = given.next_back().map_or(conf.ndots, |dots: usize| dots.min(MAX_DOTS));
+                    let mut given =
+                        words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
+                    conf.ndots =
+                        given.next_back().map_or(conf.ndots, |dots: usize| dots.min(MAX_DOTS));
                 }
                 _ => {}
             }
