@@ -48,11 +48,8 @@ fn take<'a>(net: &'a Netns, control: &Control, who: &Who, form: Form) -> Envoy<'
     // may ask to wait: that is said in the fields that every Envoy knows (and Istio sends), which
     // the newest would rather see elsewhere.
     let log = envoy.log();
-    let older = [
-        "Cluster.dns_refresh_rate'",
-        "Cluster.respect_dns_ttl'",
-        "RouteAction.max_grpc_timeout'",
-    ];
+    let older =
+        ["Cluster.dns_refresh_rate'", "Cluster.respect_dns_ttl'", "RouteAction.max_grpc_timeout'"];
     let is_news = |line: &&str| !older.iter().any(|field| line.contains(field));
     assert_eq!(log.lines().filter(is_news).collect::<Vec<_>>(), Vec::<&str>::new());
     envoy
