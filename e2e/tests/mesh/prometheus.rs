@@ -66,10 +66,13 @@ fn the_queries_of_the_task_are_answered() {
     let query = format!(
         "istio_requests_total{{destination_service=\"{REVIEWS}\", destination_version=\"v3\"}}"
     );
-    let v3 = answer(&mesh, &prometheus, &query);
-    let asked = v3.iter().filter(|one| label(one, "reporter") == "destination").map(value);
-    let asked: f64 = asked.sum();
-    assert!(asked >= 1.0 && asked < expected, "{v3:?}");
+    // Each pod is scraped at a moment of its own.
+    eventually("v3 of the reviews has told of its share", PATIENCE, || {
+        let v3 = prometheus.query(&query)?;
+        let own = v3.iter().filter(|one| label(one, "reporter") == "destination");
+        let asked: f64 = own.map(value).sum();
+        if asked >= 1.0 && asked < expected { Ok(()) } else { Err(format!("{v3:?}")) }
+    });
     let query = "rate(istio_requests_total{destination_service=~\"productpage.*\", \
          response_code=\"200\"}[5m])";
     eventually("there is a rate", PATIENCE, || {
