@@ -10,7 +10,6 @@ use mesh_api::spiffe::SpiffeUri;
 use mesh_api::trust_domain::TrustDomains;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, verify_server_name};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -159,8 +158,7 @@ impl ClientCertVerifier for VerifiesClients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = crypto::provider().signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, &algorithms)
+        crypto::signed_12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -169,8 +167,7 @@ impl ClientCertVerifier for VerifiesClients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = crypto::provider().signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, &algorithms)
+        crypto::signed_13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -241,8 +238,7 @@ impl ServerCertVerifier for VerifiesServers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = crypto::provider().signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, &algorithms)
+        crypto::signed_12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -251,8 +247,7 @@ impl ServerCertVerifier for VerifiesServers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = crypto::provider().signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, &algorithms)
+        crypto::signed_13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

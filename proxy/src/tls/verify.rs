@@ -8,7 +8,6 @@ use mesh_rt::identity::TrustBundle;
 use proxy_model::tls::{SanKind, SanMatcher, Validation};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -163,7 +162,7 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed_12(message, cert, dss)
+        crypto::signed_12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -172,7 +171,7 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed_13(message, cert, dss)
+        crypto::signed_13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -207,7 +206,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed_12(message, cert, dss)
+        crypto::signed_12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -216,28 +215,10 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed_13(message, cert, dss)
+        crypto::signed_13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         crypto::provider().signature_verification_algorithms.supported_schemes()
     }
-}
-
-fn signed_12(
-    message: &[u8],
-    cert: &CertificateDer<'_>,
-    dss: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = crypto::provider().signature_verification_algorithms;
-    verify_tls12_signature(message, cert, dss, &algorithms)
-}
-
-fn signed_13(
-    message: &[u8],
-    cert: &CertificateDer<'_>,
-    dss: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = crypto::provider().signature_verification_algorithms;
-    verify_tls13_signature(message, cert, dss, &algorithms)
 }

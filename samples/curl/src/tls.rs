@@ -6,7 +6,6 @@ use std::sync::Arc;
 use mesh_rt::crypto;
 use mesh_rt::tls::{Identity, roots_from_pem};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -35,7 +34,7 @@ pub(crate) fn config(args: &Args, bundle: Option<&Path>) -> Result<ClientConfig,
         .with_protocol_versions(versions)
         .map_err(broken)?;
     let builder = if args.insecure {
-        let verifier = AnyCertificate { provider: crypto::provider() };
+        let verifier = AnyCertificate;
         builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     } else {
         builder.with_root_certificates(roots(args.cacert.as_deref().or(bundle))?)
@@ -103,9 +102,7 @@ pub(crate) fn handshake_error(error: &std::io::Error, host: &str) -> CurlError {
 
 /// Accepts every certificate (`-k`); signatures are checked all the same.
 #[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
-}
+struct AnyCertificate;
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -125,8 +122,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
+        crypto::signed_12(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -135,11 +131,10 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        crypto::signed_13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        crypto::provider().signature_verification_algorithms.supported_schemes()
     }
 }
